@@ -1,0 +1,121 @@
+// swift-tools-version: 6.3
+import Foundation
+import PackageDescription
+
+let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
+func present(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
+
+/// Settings of every room.
+let house: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+]
+/// The rooms without IO: every unsafe operation is spelled out.
+let sansIO: [SwiftSetting] = house + [.strictMemorySafety()]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+
+let doors: [Target] = [
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
+    .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavutil libswscale"),
+    .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg"),
+    .systemLibrary(name: "COpenVINO", pkgConfig: "openvino-c"),
+]
+
+let rooms: [Target] = [
+    .target(name: "Wire", dependencies: [nioCore], swiftSettings: sansIO),
+    .target(name: "Ciphers", dependencies: ["Wire", "COpenSSL", nioCore], swiftSettings: house),
+    .target(name: "ICE", dependencies: ["Wire", "Ciphers", nioCore], swiftSettings: sansIO),
+    .target(name: "DTLS", dependencies: ["Wire", "Ciphers", "COpenSSL", nioCore], swiftSettings: house),
+    .target(name: "SCTP", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
+    .target(name: "WebRTC", dependencies: ["Wire", "Ciphers", "ICE", "DTLS", "SCTP", nioCore], swiftSettings: sansIO),
+    .target(name: "WebRTCNIO", dependencies: ["Wire", "WebRTC", nioCore, nioPosix, logging], swiftSettings: house),
+    .target(name: "FrameTransport", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
+    .target(name: "NetworkSimulator", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
+    .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG"], swiftSettings: house),
+    .target(name: "Inference", dependencies: ["Media", "COpenVINO"], swiftSettings: house),
+    .target(
+        name: "EveryframeServer",
+        dependencies: [
+            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
+        ],
+        swiftSettings: house),
+    .target(
+        name: "Everyframe",
+        dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", nioCore, nioPosix, logging, httpClient],
+        swiftSettings: house),
+    .executableTarget(
+        name: "everyframe-cli",
+        dependencies: ["EveryframeServer", "Everyframe", "Media", "Inference", arguments, logging, lifecycle],
+        path: "Sources/everyframe-cli",
+        swiftSettings: house),
+]
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: house)
+}
+let testTargets: [Target] = [
+    tests("WireTests", ["Wire", nioCore]),
+    tests("CiphersTests", ["Wire", "Ciphers", nioCore]),
+    tests("ICETests", ["Wire", "Ciphers", "ICE", "NetworkSimulator", nioCore]),
+    tests("DTLSTests", ["Wire", "Ciphers", "DTLS", "NetworkSimulator", nioCore]),
+    tests("SCTPTests", ["Wire", "SCTP", "NetworkSimulator", nioCore]),
+    tests("WebRTCTests", ["Wire", "Ciphers", "WebRTC", "ICE", "DTLS", "SCTP", "NetworkSimulator", nioCore]),
+    tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
+    tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore]),
+    tests("MediaTests", ["Media"]),
+    tests("InferenceTests", ["Media", "Inference"]),
+    tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging]),
+    tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
+]
+
+// While rooms are being built: only those that exist.
+let targets = (doors + rooms).filter { present("Sources/\($0.name)") } + testTargets.filter { present("Tests/\($0.name)") }
+let names = Set(targets.map(\.name))
+var products: [Product] = [
+    .library(name: "WebRTC", targets: ["WebRTC", "WebRTCNIO"]),
+    .library(name: "FrameTransport", targets: ["FrameTransport"]),
+    .library(name: "Everyframe", targets: ["Everyframe"]),
+    .library(name: "EveryframeServer", targets: ["EveryframeServer"]),
+    .executable(name: "everyframe", targets: ["everyframe-cli"]),
+]
+var dependencies: [Package.Dependency] = [
+    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
+]
+if names.contains("EveryframeServer") {
+    dependencies += [
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+    ]
+}
+if names.contains("Everyframe") {
+    dependencies += [.package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0")]
+}
+if names.contains("everyframe-cli") {
+    dependencies += [.package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0")]
+}
+
+let package = Package(
+    name: "everyframe",
+    products: products.filter { product in
+        switch product {
+        case let library as Product.Library: library.targets.allSatisfy(names.contains)
+        case let executable as Product.Executable: executable.targets.allSatisfy(names.contains)
+        default: false
+        }
+    },
+    dependencies: dependencies,
+    targets: targets,
+    swiftLanguageModes: [.v6])
