@@ -40,7 +40,7 @@ fuzz:
 	Fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
 clean:
-	rm -rf .build Benchmarks/.build Fuzz/.build Examples/.build out
+	rm -rf .build .build-fuzz Benchmarks/.build Examples/.build out
 
 distclean: clean
 	rm -rf .deps

@@ -5,14 +5,19 @@ import PackageDescription
 let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
 func present(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
 
+/// `EVERYFRAME_FUZZ=1` (Fuzz/run.sh) adds the fuzzer and builds the rooms with the coverage that guides it.
+let isFuzzing = ProcessInfo.processInfo.environment["EVERYFRAME_FUZZ"] == "1"
+let coverage: [SwiftSetting] = isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : []
+
 /// Settings of every room.
-let house: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableExperimentalFeature("Lifetimes"),
-    .treatAllWarnings(as: .error),
-]
+let house: [SwiftSetting] =
+    coverage + [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableExperimentalFeature("Lifetimes"),
+        .treatAllWarnings(as: .error),
+    ]
 /// The rooms without IO: every unsafe operation is spelled out.
 let sansIO: [SwiftSetting] = house + [.strictMemorySafety()]
 
@@ -79,8 +84,23 @@ let testTargets: [Target] = [
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
 ]
 
+// The fuzz targets see `package` parsers, so they belong to this package; the tests replay what was found (Fuzz/README.md).
+let fuzzTargets: Target = .target(
+    name: "FuzzTargets",
+    dependencies: ["Wire", nioCore] + ["ICE", "SCTP", "WebRTC", "FrameTransport"].filter { present("Sources/\($0)") }.map { .target(name: $0) },
+    path: "Fuzz/FuzzTargets",
+    swiftSettings: house)
+let fuzzer: Target = .executableTarget(
+    name: "fuzzer",
+    dependencies: ["FuzzTargets"],
+    path: "Fuzz/Fuzzer",
+    swiftSettings: house,
+    linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])])
+
 // While rooms are being built: only those that exist.
-let targets = (doors + rooms).filter { present("Sources/\($0.name)") } + testTargets.filter { present("Tests/\($0.name)") }
+let targets =
+    [fuzzTargets, tests("FuzzTests", ["FuzzTargets", nioCore])] + (isFuzzing ? [fuzzer] : []) + (doors + rooms).filter { present("Sources/\($0.name)") }
+    + testTargets.filter { present("Tests/\($0.name)") }
 let names = Set(targets.map(\.name))
 var products: [Product] = [
     .library(name: "WebRTC", targets: ["WebRTC", "WebRTCNIO"]),
