@@ -1,0 +1,57 @@
+/// Why packets, chunks or messages of the peer were dropped, and how often.
+package struct DropCounters: Hashable, Sendable {
+    package var malformedPacket = 0
+    package var badChecksum = 0
+    package var badVerificationTag = 0
+    package var wrongPort = 0
+    package var malformedChunk = 0
+    package var unknownChunk = 0
+    package var unexpectedChunk = 0
+    package var staleCookie = 0
+    package var forgedCookie = 0
+    package var invalidStream = 0
+    package var emptyData = 0
+    package var windowExceeded = 0
+    package var tooManyGaps = 0
+    package var staleSack = 0
+    package var malformedMessage = 0
+    package var illegalOpen = 0
+
+    package init() {}
+}
+
+/// Counters since the association's birth and its values of the moment.
+package struct Statistics: Hashable, Sendable {
+    package var packetsSent = 0
+    package var packetsReceived = 0
+    package var bytesSent = 0
+    package var bytesReceived = 0
+    package var messagesSent = 0
+    package var messagesReceived = 0
+    package var messagesAbandoned = 0
+    package var payloadBytesSent = 0
+    package var payloadBytesReceived = 0
+    package var chunksRetransmitted = 0
+    package var timeouts = 0
+    package var tailProbes = 0
+    package var recoveries = 0
+    package var duplicatesReceived = 0
+    package var sacksSent = 0
+    package var sacksReceived = 0
+    package var drops = DropCounters()
+
+    package var congestionWindow = 0
+    package var slowStartThreshold = 0
+    package var bytesInFlight = 0
+    package var peerReceiveWindow = 0
+    package var receiveWindow = 0
+    /// Bytes that wait in reassembly or for the application.
+    package var bytesHeld = 0
+    package var smoothedRoundTripTime: Duration?
+    package var minimumRoundTripTime: Duration?
+    package var retransmissionTimeout: Duration = .zero
+    package var usesInterleaving = false
+    package var usesZeroChecksum = false
+
+    package init() {}
+}
