@@ -1,0 +1,34 @@
+/// What the bench says on the command line, as `key=value`.
+struct Arguments: Sendable {
+    var isSender = false
+    var messageSize = 16_384
+    var total = 1 << 26
+    var highWaterMark = 4 << 20
+    var lowWaterMark = 1 << 20
+    var pings = 1000
+    var pingSize = 1024
+    var warmUp = 50
+    /// Seconds until the process gives up.
+    var deadline = 110.0
+
+    init(_ words: some Sequence<String>) {
+        for word in words {
+            let parts = word.split(separator: "=", maxSplits: 1)
+            guard parts.count == 2 else { continue }
+            let value = String(parts[1])
+            func set(_ field: WritableKeyPath<Arguments, Int>) { if let number = Int(value) { self[keyPath: field] = number } }
+            switch parts[0] {
+            case "role": isSender = value == "send"
+            case "msg": set(\.messageSize)
+            case "total": set(\.total)
+            case "hwm": set(\.highWaterMark)
+            case "lwm": set(\.lowWaterMark)
+            case "pings": set(\.pings)
+            case "psize": set(\.pingSize)
+            case "warm": set(\.warmUp)
+            case "deadline": if let number = Double(value) { deadline = number }
+            default: break
+            }
+        }
+    }
+}
