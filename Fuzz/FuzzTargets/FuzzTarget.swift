@@ -1,5 +1,4 @@
 package import NIOCore
-import Wire
 
 /// A parser or engine that gets bytes from strangers. A target returns whatever the bytes are; a trap is the finding.
 package struct FuzzTarget: Sendable {
@@ -7,7 +6,7 @@ package struct FuzzTarget: Sendable {
     package let name: String
     package let run: @Sendable (_ input: ByteBuffer) -> Void
 
-    package static let all: [FuzzTarget] = []
+    package static let all: [FuzzTarget] = [candidate, frames, results, json]
 
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }
 }

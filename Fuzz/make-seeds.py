@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Writes the seeds that are made by hand to Fuzz/Corpus: small valid inputs, one per thing that a parser knows. Run it again after a change."""
+import base64
+import pathlib
+
+CORPUS = pathlib.Path(__file__).parent / "Corpus"
+
+
+def seed(target, name, content):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def chunk(frame, index, count, data=b"\xff\xd8\xff\xd9", **more):
+    fields = {"type": '"frame_chunk"', "frame_id": frame, "chunk_id": index, "chunks": count, "encoding": '"jpg"', "width": 1280, "height": 720}
+    fields["data"] = '"' + base64.b64encode(data).decode() + '"'
+    return "{" + ",".join(f'"{key}":{value}' for key, value in {**fields, **more}.items()) + "}"
+
+
+EOF = '{"type":"frame_eof"}'
+seed("frames", "one", chunk(1, 0, 1) + "\n" + EOF)
+seed("frames", "chunks", "\n".join([chunk(1, 0, 2), chunk(1, 1, 2), chunk(2, 1, 2), chunk(2, 0, 2), chunk(2, 0, 2), EOF]))
+seed("frames", "gap", "\n".join([chunk(1, 0, 1), chunk(3, 0, 1), "9", chunk(2, 0, 1), chunk(4, 5, 2), chunk(5, 0, 0)]))
+seed("frames", "odd", "\n".join([chunk(1, 0, 1, data=b"a" * 40, encoding='"png"'), chunk(2, 0, 1, data=b"").replace("==", "=\\/"), "[1]", '{"type":3}', "5"]))
+seed("frames", "error", '{"type":"frame_error","error":"failed_to_open"}')
+META = '{"frame_id":123,"received_at":"2025-11-11T12:48:10.123456","pts":null,"time_base":null,"declared_fps":20.0,"measured_fps":null}'
+seed("results", "answer", '{"video_metadata":' + META + ',"serialized_output_data":{"predictions":{"x":[1,2.5,-3e2]},"count":12},"errors":[]}')
+seed("results", "failed", '{"video_metadata":' + META + ',"serialized_output_data":null,"errors":["not a picture",7]}')
+seed("results", "end", '{"processing_complete":true,"termination_reason":null,"stages":{"wait":{"p50":1.5,"p99":2}},"errors":[]}')
+seed("json", "all", r'{"a":[1,-2,3.25,1e10,true,false,null,"\u00e9\ud834\udd1e\n\"\\"],"":{"b":{}},"c":[]}')
+seed("json", "numbers", "[0,-0,9223372036854775807,-9223372036854775808,1e308,1E-308,0.1]")
+seed("candidate", "host", "candidate:1 1 UDP 2122317823 192.0.2.2 53211 typ host")
+seed("candidate", "srflx", "a=candidate:842163049 1 udp 1677729535 198.51.100.7 46154 typ srflx raddr 10.0.0.17 rport 46154 generation 0 ufrag EsAw network-cost 999")
+seed("candidate", "mdns", "candidate:4 1 udp 2113937151 9b36eaac-bb2e-49bb-bb78-21c41c499900.local 51472 typ host")
+seed("candidate", "v6", "candidate:2 1 UDP 2130706175 fd00::2 53211 typ host")
+seed("candidate", "tcp", "candidate:3 1 tcp 1518280447 192.0.2.2 9 typ host tcptype active")
