@@ -1,0 +1,39 @@
+package import Ciphers
+package import DTLS
+package import NIOCore
+import SCTP
+package import Wire
+
+/// What a peer connection is made of and how it behaves.
+package struct PeerConfiguration: Sendable {
+    package var certificate: Certificate
+    /// Announced as `max-message-size` (RFC 8841 §6).
+    package var maximumMessageSize = 64 << 20
+    package var receiveWindow = 8 << 20
+    package var stunServers: [TransportAddress] = []
+    package var isLite = false
+    package var dtls = DTLSConfiguration()
+    /// Keys the state cookies of this association (RFC 9260 §5.1.3); a secret of the driver.
+    package var cookieAuthenticator: @Sendable (ByteBuffer) -> [UInt8]
+
+    package init(certificate: Certificate, cookieKey: [UInt8]) {
+        self.certificate = certificate
+        cookieAuthenticator = { HMAC.authenticationCode(.sha256, of: $0, key: cookieKey) }
+    }
+}
+
+extension PeerConfiguration {
+    /// With the process's own certificate and a fresh key.
+    package static func standard() throws(Certificate.CreationError) -> PeerConfiguration {
+        var generator = SecureRandom()
+        return PeerConfiguration(certificate: try processCertificate.get(), cookieKey: (0..<32).map { _ in UInt8.random(in: 0...255, using: &generator) })
+    }
+
+    /// One key pair for the life of the process: making one costs more than a whole set-up over loopback.
+    private static let processCertificate = Result<Certificate, Certificate.CreationError> {
+        () throws(Certificate.CreationError) in try Certificate.selfSigned()
+    }
+}
+
+/// Secure randomness for engines that a driver makes.
+package func systemRandomness() -> any RandomNumberGenerator & Sendable { SecureRandom() }

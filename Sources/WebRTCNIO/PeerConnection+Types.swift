@@ -1,0 +1,81 @@
+public import WebRTC
+
+extension PeerConnection {
+    public struct IceServer: Hashable, Sendable {
+        /// `stun:host[:port]`; a host name is looked up while the first checks already run.
+        public var urls: [String]
+        public var username: String?
+        public var credential: String?
+
+        public init(urls: [String], username: String? = nil, credential: String? = nil) {
+            self.urls = urls
+            self.username = username
+            self.credential = credential
+        }
+    }
+
+    public struct Configuration: Sendable {
+        /// None by default: no third party learns of this connection.
+        public var iceServers: [IceServer] = []
+        /// The largest message this side accepts, announced as `max-message-size` (RFC 8841 §6).
+        public var maxMessageSize = 64 << 20
+        /// Bytes that wait here for the application before the peer must stop (SCTP's receive window).
+        public var receiveWindow = 8 << 20
+        /// Also offer the loopback addresses; ignored when an endpoint is given. Without another address they are offered anyway.
+        public var includeLoopback = false
+        /// Bind to this numeric address only; nil means every address. Ignored when an endpoint is given.
+        public var host: String?
+
+        public init() {}
+    }
+
+    /// RTCPeerConnectionState.
+    public enum ConnectionState: String, Hashable, Sendable { case new, connecting, connected, disconnected, failed, closed }
+
+    /// RTCIceConnectionState.
+    public enum IceConnectionState: String, Hashable, Sendable { case new, checking, connected, completed, disconnected, failed, closed }
+
+    /// RTCIceGatheringState.
+    public enum IceGatheringState: String, Hashable, Sendable { case new, gathering, complete }
+
+    /// RTCSignalingState.
+    public enum SignalingState: String, Hashable, Sendable {
+        case stable
+        case haveLocalOffer = "have-local-offer"
+        case haveRemoteOffer = "have-remote-offer"
+        case closed
+    }
+
+    public enum Event: Sendable {
+        case connectionStateChanged(ConnectionState)
+        case iceConnectionStateChanged(IceConnectionState)
+        case iceGatheringStateChanged(IceGatheringState)
+        /// To be sent to the peer where signalling trickles (RFC 8838).
+        case iceCandidate(IceCandidate)
+        /// The peer opened a channel.
+        case dataChannel(DataChannel)
+    }
+
+    /// What the connection did so far.
+    public struct Statistics: Sendable, Hashable {
+        /// Bytes of messages, as the application sees them.
+        public var messageBytesSent = 0, messageBytesReceived = 0
+        public var messagesSent = 0, messagesReceived = 0
+        /// SCTP's view of the path.
+        public var retransmissions = 0
+        public var congestionWindow = 0
+        public var peerReceiveWindow = 0
+        public var smoothedRoundTripTime: Duration?
+        /// UDP datagrams and their payload, both ways.
+        public var datagramsSent = 0, datagramsReceived = 0
+        public var bytesSent = 0, bytesReceived = 0
+        /// Datagrams that no layer could use.
+        public var datagramsDiscarded = 0
+        /// From the first description set to the connected state.
+        public var setupTime: Duration?
+        public var localAddress: String?
+        public var remoteAddress: String?
+
+        public init() {}
+    }
+}

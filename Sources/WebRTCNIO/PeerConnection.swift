@@ -1,0 +1,116 @@
+public import Logging
+public import NIOCore
+import NIOPosix
+public import WebRTC
+
+/// A WebRTC connection with data channels; the verbs have the names and meanings of W3C's RTCPeerConnection.
+///
+/// Close it: `close()` frees its sockets and tells the peer. Where the last reference goes, to the connection and to all of its channels, it closes itself.
+public final class PeerConnection: Sendable {
+    let session: Session
+    /// Where this connection's work happens. A task that prefers this loop's executor exchanges messages without changing threads.
+    public var eventLoop: any EventLoop { session.eventLoop }
+
+    /// - Parameters:
+    ///   - endpoint: sockets to share with other connections; nil gives this one its own, which it closes.
+    ///   - group: where own sockets live; ignored with an endpoint.
+    public init(
+        configuration: Configuration = .init(), endpoint: UDPEndpoint? = nil, group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        logger: Logger? = nil
+    ) async throws {
+        let own: UDPEndpoint?
+        if endpoint == nil {
+            do {
+                own = try await UDPEndpoint.bind(host: configuration.host, on: group, includeLoopback: configuration.includeLoopback)
+            } catch {
+                throw PeerConnectionError(.endpointClosed, "\(error)")
+            }
+        } else {
+            own = nil
+        }
+        guard let sockets = endpoint ?? own else { throw PeerConnectionError(.endpointClosed) }
+        session = try Session(configuration: configuration, endpoint: sockets, ownsEndpoint: own != nil, logger: logger)
+        await session.start()
+    }
+
+    deinit { session.abandon() }
+
+    // MARK: Signalling
+
+    /// Creates a channel. It opens when the connection does, or at once on an open connection.
+    public func createDataChannel(_ label: String, _ options: DataChannel.Options = .init()) async throws -> DataChannel {
+        let handle = try await session.createDataChannel(label, options)
+        return DataChannel(handle: handle, label: label, options: options, connection: self)
+    }
+
+    public func createOffer() async throws -> SessionDescription { try await session.createOffer() }
+
+    public func createAnswer() async throws -> SessionDescription { try await session.createAnswer() }
+
+    /// Applies `description`, or the offer or answer that fits the state, and starts gathering.
+    public func setLocalDescription(_ description: SessionDescription? = nil) async throws {
+        try await session.setLocalDescription(description)
+    }
+
+    public func setRemoteDescription(_ description: SessionDescription) async throws { try await session.setRemoteDescription(description) }
+
+    /// A candidate of the peer; nil says that there will be no more.
+    public func addIceCandidate(_ candidate: IceCandidate?) async throws { try await session.addIceCandidate(candidate) }
+
+    /// With the candidates found so far.
+    public var localDescription: SessionDescription? { get async { await session.localDescription } }
+    public var remoteDescription: SessionDescription? { get async { await session.remoteDescription } }
+
+    /// The local description with all candidates, once they are all there: for signalling that does not trickle.
+    public func gatheringComplete() async throws -> SessionDescription { try await session.gatheringComplete() }
+
+    // MARK: State
+
+    public var connectionState: ConnectionState { get async { await session.connectionState } }
+    public var iceConnectionState: IceConnectionState { get async { await session.iceConnectionState } }
+    public var iceGatheringState: IceGatheringState { get async { await session.iceGatheringState } }
+    public var signalingState: SignalingState { get async { await session.signalingState } }
+    /// Why the connection failed or closed; nil while it lives.
+    public var closeReason: PeerConnectionError? { get async { await session.closeReason } }
+
+    /// What happens, from the beginning; for one consumer. Ends when the connection is closed.
+    public var events: Events { Events(connection: self) }
+
+    /// Returns when the state is connected; throws the reason when it becomes failed or closed, and `timedOut` at the bound.
+    public func waitUntilConnected(timeout: Duration = .seconds(30)) async throws {
+        try await session.waitUntilConnected(timeout: timeout)
+    }
+
+    public func statistics() async -> Statistics { await session.statistics() }
+
+    /// Ends the connection at once: tells the peer, frees the sockets, wakes every waiting task. What was not acknowledged may be lost:
+    /// use ``DataChannel/drained()`` or ``DataChannel/close()`` first.
+    public func close() async { await session.close() }
+}
+
+extension PeerConnection {
+    /// The sequence behind ``PeerConnection/events``.
+    public struct Events: AsyncSequence, Sendable {
+        public typealias Element = Event
+        public typealias Failure = Never
+        let connection: PeerConnection
+
+        public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(connection: connection) }
+
+        public struct AsyncIterator: AsyncIteratorProtocol {
+            let connection: PeerConnection
+
+            public mutating func next() async -> Event? { await next(isolation: nil) }
+
+            /// nil when the connection is closed or the task is cancelled.
+            public mutating func next(isolation actor: isolated (any Actor)?) async -> Event? {
+                switch await connection.session.nextEvent() {
+                case .none: nil
+                case .plain(let event): event
+                case .channel(let handle, let label, let options): .dataChannel(
+                    DataChannel(handle: handle, label: label, options: options, connection: connection))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+import Logging
+import NIOCore
+import WebRTC
+import Wire
+
+/// Drives one peer engine on its sockets' event loop: datagrams in, one batch out per burst, one timer.
+///
+/// The loop is this actor's executor, so the sockets' handler enters without a hop. The router holds it while the connection is open; `end` lets go.
+actor Session {
+    nonisolated let eventLoop: any EventLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
+
+    /// Datagrams' bytes written in one turn of the loop before other connections get theirs.
+    static let bytesPerTurn = 512 << 10
+    /// Events that nobody took; beyond it the peer's new channels are refused.
+    static let maximumEvents = 4096
+
+    let endpoint: UDPEndpoint
+    private let ownsEndpoint: Bool
+    let configuration: PeerConnection.Configuration
+    let logger: Logger?
+
+    var engine: PeerEngine
+    private var batch = DatagramBatch()
+    private var claimed: NetworkPath?
+    private var isFlushScheduled = false
+    private var timer: (callback: NIOScheduledCallback, due: Instant)?
+    private var startTime: Instant?
+
+    private(set) var connectionState = PeerConnection.ConnectionState.new
+    private(set) var iceConnectionState = PeerConnection.IceConnectionState.new
+    private(set) var iceGatheringState = PeerConnection.IceGatheringState.new
+    private(set) var closeReason: PeerConnectionError?
+    private var setupTime: Duration?
+    private var isEnded: Bool { closeReason != nil }
+    private var hasStarted = false
+    private var isGathering = false
+    private var lookups = 0
+    private var asked: Set<String> = []
+
+    var channels: [ChannelHandle: ChannelRecord] = [:]
+    /// Those with tasks that wait for their buffer to shrink.
+    var crowded: Set<ChannelHandle> = []
+    private var eventQueue = CircularBuffer<PendingEvent>()
+    var waiters = Waiters()
+    private var eventWaiters: [Waiters.Key] = []
+    private var connectionWaiters: [Waiters.Key] = []
+    private var gatheringWaiters: [Waiters.Key] = []
+
+    /// An event without a reference to the connection, which the queue must not keep alive.
+    enum PendingEvent: Sendable {
+        case plain(PeerConnection.Event)
+        case channel(ChannelHandle, label: String, options: DataChannel.Options)
+    }
+
+    init(configuration: PeerConnection.Configuration, endpoint: UDPEndpoint, ownsEndpoint: Bool, logger: Logger?) throws {
+        var settings: PeerConfiguration
+        do {
+            settings = try PeerConfiguration.standard()
+        } catch {
+            throw PeerConnectionError(.dtlsFailed, "no certificate: \(error)")
+        }
+        settings.maximumMessageSize = configuration.maxMessageSize
+        settings.receiveWindow = configuration.receiveWindow
+        self.configuration = configuration
+        self.endpoint = endpoint
+        self.ownsEndpoint = ownsEndpoint
+        self.logger = logger
+        eventLoop = endpoint.eventLoop
+        engine = PeerEngine(configuration: settings, generator: systemRandomness())
+    }
+
+    /// Joins the endpoint.
+    func start() {
+        guard !hasStarted else { return }
+        hasStarted = true
+        if ownsEndpoint { endpoint.router.value.setOwner(self) } else { endpoint.router.value.add(self, ufrag: engine.localUfrag) }
+    }
+
+    /// The public object is gone.
+    nonisolated func abandon() { eventLoop.execute { self.assumeIsolated { $0.end(.init(.closed), farewell: true) } } }
+
+    func close() { end(.init(.closed), farewell: true) }
+
+    // MARK: Signalling
+
+    var localDescription: SessionDescription? { engine.localDescription }
+    var remoteDescription: SessionDescription? { engine.remoteDescription }
+    var signalingState: PeerConnection.SignalingState {
+        switch engine.signallingState {
+        case .stable: .stable
+        case .haveLocalOffer: .haveLocalOffer
+        case .haveRemoteOffer: .haveRemoteOffer
+        case .closed: .closed
+        }
+    }
+
+    func createOffer() throws -> SessionDescription {
+        try checkOpen()
+        return try translating { () throws(SignallingError) in try engine.createOffer() }
+    }
+
+    func createAnswer() throws -> SessionDescription {
+        try checkOpen()
+        return try translating { () throws(SignallingError) in try engine.createAnswer() }
+    }
+
+    func setLocalDescription(_ description: SessionDescription?) throws {
+        try checkOpen()
+        let now = Instant.now
+        if startTime == nil { startTime = now }
+        try translating { () throws(SignallingError) in try engine.setLocalDescription(description, at: now) }
+        gather(at: now)
+        flush(at: now)
+    }
+
+    func setRemoteDescription(_ description: SessionDescription) throws {
+        try checkOpen()
+        let now = Instant.now
+        if startTime == nil { startTime = now }
+        try translating { () throws(SignallingError) in try engine.setRemoteDescription(description, at: now) }
+        lookUpNames()
+        flush(at: now)
+    }
+
+    func addIceCandidate(_ candidate: IceCandidate?) throws {
+        try checkOpen()
+        let now = Instant.now
+        try translating { () throws(SignallingError) in try engine.addIceCandidate(candidate, at: now) }
+        lookUpNames()
+        flush(at: now)
+    }
+
+    func gatheringComplete() async throws -> SessionDescription {
+        try checkOpen()
+        while iceGatheringState != .complete {
+            if engine.localDescription == nil { throw PeerConnectionError(.invalidState, "no local description is set") }
+            let key = waiters.newKey()
+            gatheringWaiters.append(key)
+            try await resolve(park(key))
+        }
+        guard let description = engine.localDescription else { throw PeerConnectionError(.invalidState, "no local description is set") }
+        return description
+    }
+
+    private func checkOpen() throws {
+        if let closeReason { throw closeReason }
+    }
+
+    private func translating<Result>(_ body: () throws(SignallingError) -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch {
+            switch error {
+            case .wrongState(let detail): throw PeerConnectionError(.invalidState, detail)
+            case .unusable(let detail): throw PeerConnectionError(.invalidDescription, detail)
+            }
+        }
+    }
+
+    // MARK: Gathering
+
+    private func gather(at now: Instant) {
+        guard !isGathering, engine.localDescription != nil else { return }
+        isGathering = true
+        setGathering(.gathering)
+        for address in endpoint.localAddresses { engine.addLocalAddress(address, at: now) }
+        for server in configuration.iceServers.flatMap(\.urls) { lookUpServer(server) }
+        if lookups == 0 { engine.endOfLocalAddresses(at: now) }
+    }
+
+    /// The name is looked up on another thread; host candidates and the first checks do not wait for it.
+    private func lookUpServer(_ url: String) {
+        guard let server = StunURL(url) else {
+            logger?.warning("this ICE server is not supported", metadata: ["url": "\(url)"])
+            return
+        }
+        lookups += 1
+        server.resolve(on: eventLoop).whenComplete { result in
+            self.assumeIsolated { session in
+                session.lookups -= 1
+                guard !session.isEnded else { return }
+                let now = Instant.now
+                if case .success(let addresses) = result {
+                    for address in addresses { session.engine.addStunServer(address, at: now) }
+                }
+                if session.lookups == 0 { session.engine.endOfLocalAddresses(at: now) }
+                session.flush(at: now)
+            }
+        }
+    }
+
+    /// `.local` names of the peer's candidates; each is asked for once, and silence is an answer.
+    private func lookUpNames() {
+        for name in engine.unresolvedHostnames where asked.count < 32 && asked.insert(name).inserted {
+            MulticastDNS.resolve(name, on: eventLoop).whenSuccess { ip in
+                self.assumeIsolated { session in
+                    guard let ip, !session.isEnded else { return }
+                    let now = Instant.now
+                    session.engine.resolveHostname(name, to: ip, at: now)
+                    session.flush(at: now)
+                }
+            }
+        }
+    }
+
+    private func setGathering(_ state: PeerConnection.IceGatheringState) {
+        guard iceGatheringState != state else { return }
+        iceGatheringState = state
+        emit(.plain(.iceGatheringStateChanged(state)))
+        if state == .complete { waiters.wake(&gatheringWaiters) }
+    }
+
+    // MARK: Turns of the loop
+
+    /// Makes sure that what the application just asked for goes out, together with what else it asks for in this turn.
+    func setNeedsFlush() {
+        guard !isFlushScheduled, !isEnded else { return }
+        isFlushScheduled = true
+        later { session in
+            guard session.isFlushScheduled else { return }
+            session.flush(at: .now)
+        }
+    }
+
+    /// Drains the engine, writes, arms the timer.
+    func flush(at now: Instant) {
+        guard !isEnded else { return }
+        isFlushScheduled = false
+        var written = 0
+        while true {
+            while let event = engine.poll(at: now, into: &batch) {
+                react(to: event, at: now)
+                if isEnded { return }
+            }
+            written += batch.packets.bytes.writerIndex
+            write()
+            relieveCrowded()
+            guard let deadline = engine.deadline, deadline <= now else { break }
+            if written >= Self.bytesPerTurn {
+                // others' turn; the timer would come too late
+                setNeedsFlush()
+                return
+            }
+            engine.handleTimeout(at: now)
+        }
+        armTimer()
+    }
+
+    private func write() {
+        guard !batch.isEmpty else { return }
+        if !ownsEndpoint { claimAddresses() }
+        endpoint.router.value.send(batch)
+        batch.removeAll()
+    }
+
+    /// Answers from where we send to are ours.
+    private func claimAddresses() {
+        var previous = claimed
+        for path in batch.paths where path != previous {
+            endpoint.router.value.claim(path.remote, for: self, proved: false)
+            previous = path
+        }
+        claimed = previous
+    }
+
+    /// The armed timer stays where the deadline moved back: it will find nothing due and arm the next, which is cheaper than a new one per burst.
+    private func armTimer() {
+        guard let deadline = engine.deadline else { return }
+        if let timer, timer.due <= deadline { return }
+        timer?.callback.cancel()
+        timer = (eventLoop.scheduleCallback(at: NIODeadline(deadline), handler: TimerHandler(session: self)), deadline)
+    }
+
+    private struct TimerHandler: NIOScheduledCallbackHandler, Sendable {
+        weak var session: Session?
+
+        func handleScheduledCallback(eventLoop: some EventLoop) {
+            session?.assumeIsolated { session in
+                session.timer = nil
+                guard !session.isEnded else { return }
+                let now = Instant.now
+                session.engine.handleTimeout(at: now)
+                session.flush(at: now)
+            }
+        }
+    }
+
+    // MARK: Events
+
+    private func react(to event: PeerEngine.Event, at now: Instant) {
+        switch event {
+        case .message(let handle, let bytes, let isText): deliver(bytes, isText: isText, on: handle, at: now)
+        case .localCandidate(let candidate): emit(.plain(.iceCandidate(candidate)))
+        case .gatheringComplete: setGathering(.complete)
+        case .iceStateChanged(let state):
+            iceConnectionState = PeerConnection.IceConnectionState(state)
+            emit(.plain(.iceConnectionStateChanged(iceConnectionState)))
+        case .stateChanged(let state):
+            // failed and closed come with their reason, by `end`
+            if let state = PeerConnection.ConnectionState(rawValue: state.rawValue), state != .failed, state != .closed { setState(state, at: now) }
+        case .selectedPath(let path):
+            if !ownsEndpoint { endpoint.router.value.claim(path.remote, for: self, proved: true) }
+        case .channel(let handle): accept(handle, at: now)
+        case .channelOpened(let handle): channelOpened(handle)
+        case .allAcknowledged(let handle): channelDrained(handle)
+        case .channelClosed(let handle): channelClosed(handle)
+        case .ended(let failure): end(PeerConnectionError(failure), farewell: true)
+        }
+    }
+
+    private func setState(_ state: PeerConnection.ConnectionState, at now: Instant) {
+        guard connectionState != state else { return }
+        connectionState = state
+        if state == .connected {
+            if setupTime == nil { setupTime = startTime.map { now - $0 } }
+            waiters.wake(&connectionWaiters)
+        }
+        emit(.plain(.connectionStateChanged(state)))
+    }
+
+    private func accept(_ handle: ChannelHandle, at now: Instant) {
+        guard eventQueue.count < Self.maximumEvents, let options = engine.options(of: handle) else {
+            engine.closeChannel(handle, at: now)
+            return
+        }
+        channels[handle] = ChannelRecord(isOpen: true)
+        var publicOptions = DataChannel.Options(
+            ordered: options.ordered, maxPacketLifeTime: options.maxPacketLifeTime, maxRetransmits: options.maxRetransmits, protocol: options.subprotocol)
+        publicOptions.id = engine.streamID(of: handle)
+        publicOptions.priority = options.priority
+        emit(.channel(handle, label: options.label, options: publicOptions))
+    }
+
+    private func emit(_ event: PendingEvent) {
+        // a peer whose connectivity flaps must not fill the memory of an application that does not listen
+        if eventQueue.count >= 2 * Self.maximumEvents { eventQueue.removeFirst() }
+        eventQueue.append(event)
+        waiters.wake(&eventWaiters)
+    }
+
+    func nextEvent() async -> PendingEvent? {
+        while true {
+            if let event = eventQueue.popFirst() { return event }
+            if isEnded { return nil }
+            let key = waiters.newKey()
+            eventWaiters.append(key)
+            guard await park(key) == .ready else { return nil }
+        }
+    }
+
+    func waitUntilConnected(timeout: Duration) async throws {
+        let due = Instant.now + timeout
+        while connectionState != .connected {
+            try checkOpen()
+            let key = waiters.newKey()
+            connectionWaiters.append(key)
+            try await resolve(park(key, until: due))
+        }
+    }
+
+    func statistics() -> PeerConnection.Statistics {
+        let engineStatistics = engine.statistics
+        var result = PeerConnection.Statistics()
+        result.messageBytesSent = engineStatistics.payloadBytesSent
+        result.messageBytesReceived = engineStatistics.payloadBytesReceived
+        result.messagesSent = engineStatistics.messagesSent
+        result.messagesReceived = engineStatistics.messagesReceived
+        result.retransmissions = engineStatistics.retransmissions
+        result.congestionWindow = engineStatistics.congestionWindow
+        result.peerReceiveWindow = engineStatistics.peerReceiveWindow
+        result.smoothedRoundTripTime = engineStatistics.smoothedRoundTripTime
+        result.datagramsReceived = engineStatistics.datagrams.received
+        result.bytesReceived = engineStatistics.datagrams.bytesReceived
+        result.datagramsDiscarded = engineStatistics.datagrams.unknown + engineStatistics.datagrams.media + engineStatistics.datagrams.early
+        result.setupTime = setupTime
+        result.localAddress = engineStatistics.selectedPath?.local.description
+        result.remoteAddress = engineStatistics.selectedPath?.remote.description
+        return result
+    }
+
+    // MARK: The end
+
+    /// Once: says goodbye, lets go of sockets and timers, and wakes everybody who waits.
+    private func end(_ reason: PeerConnectionError, farewell: Bool) {
+        guard !isEnded else { return }
+        let now = Instant.now
+        closeReason = reason
+        batch.removeAll()
+        engine.close(at: now, into: &batch)
+        if farewell { write() }
+        batch = DatagramBatch()
+        timer?.callback.cancel()
+        timer = nil
+        endpoint.router.value.remove(self)
+        if ownsEndpoint { endpoint.closeNow() }
+
+        let isClean = reason.code == .closed || reason.code == .closedByPeer
+        connectionState = isClean ? .closed : .failed
+        iceConnectionState = reason.code == .iceFailed ? .failed : .closed
+        emit(.plain(.connectionStateChanged(connectionState)))
+        let error = isClean ? DataChannelError(.closed, reason: reason) : DataChannelError(.connectionFailed, reason: reason)
+        for handle in channels.keys { end(handle, error) }
+        crowded.removeAll()
+        waiters.wakeAll()
+        logger?.debug("connection ended", metadata: ["reason": "\(reason)"])
+    }
+}
+
+// MARK: - Waiting
+
+extension Session {
+    /// Suspends until the key is woken, the task is cancelled, or `due` has come. The caller looks again at what it waits for.
+    func park(_ key: Waiters.Key, until due: Instant? = nil) async -> Waiters.Wake {
+        if Task.isCancelled { return .cancelled }
+        let bound = due.map { due in
+            eventLoop.scheduleTask(deadline: NIODeadline(due)) { self.assumeIsolated { $0.waiters.wake(key, .timedOut) } }
+        }
+        defer { bound?.cancel() }
+        // the cancellation handler's work on the loop runs after this turn, so after the continuation is stored
+        return await withTaskCancellationHandler {
+            await withCheckedContinuation { waiters.store($0, for: key) }
+        } onCancel: {
+            later { $0.waiters.wake(key, .cancelled) }
+        }
+    }
+
+    private func resolve(_ wake: Waiters.Wake) throws {
+        switch wake {
+        case .ready: break
+        case .cancelled: throw CancellationError()
+        case .timedOut: throw PeerConnectionError(.timedOut)
+        }
+    }
+
+    /// Runs on the loop, after what is running there now.
+    nonisolated func later(_ body: @escaping @Sendable (isolated Session) -> Void) {
+        eventLoop.execute { self.assumeIsolated(body) }
+    }
+}

@@ -1,0 +1,133 @@
+import NIOCore
+import WebRTC
+import Wire
+
+/// Which session a datagram of a shared endpoint belongs to. Lives on the event loop.
+///
+/// A binding request goes by the ufrag in its USERNAME (RFC 8445 §7.2.2), everything else by the sender's address. An address is learnt when a session
+/// sends to it, and taken over from another session only when ICE has proved it, so that nobody steals a peer by naming its address as a candidate.
+final class EndpointRouter {
+    struct Counters: Sendable, Equatable {
+        var datagrams = 0
+        /// No session has the address or the ufrag.
+        var unknown = 0
+    }
+
+    /// Addresses that one session may claim: candidates of its peer, and what NATs make of them.
+    static let addressesPerSession = 64
+
+    private(set) var sockets: [UDPSocket] = []
+    private(set) var counters = Counters()
+    private var sessions: [ObjectIdentifier: Entry] = [:]
+    private var byUfrag: [String: ObjectIdentifier] = [:]
+    private var byAddress: [TransportAddress: ObjectIdentifier] = [:]
+    /// The session of a private endpoint takes everything.
+    private var owner: (any DatagramReceiver)?
+    /// Those that got something in this burst; nearly always one.
+    private var burst: [any DatagramReceiver] = []
+    private var burstTime: Instant?
+    private var last: (remote: TransportAddress, receiver: any DatagramReceiver)?
+
+    private struct Entry {
+        var receiver: any DatagramReceiver
+        var ufrag: String
+        var addresses: [TransportAddress] = []
+    }
+
+    // MARK: Sessions
+
+    /// Gives everything that arrives to one session.
+    func setOwner(_ receiver: (any DatagramReceiver)?) { owner = receiver }
+
+    func add(_ receiver: any DatagramReceiver, ufrag: String) {
+        let key = ObjectIdentifier(receiver)
+        sessions[key] = Entry(receiver: receiver, ufrag: ufrag)
+        byUfrag[ufrag] = key
+    }
+
+    func remove(_ receiver: any DatagramReceiver) {
+        let key = ObjectIdentifier(receiver)
+        last = nil
+        if owner === receiver { owner = nil }
+        guard let entry = sessions.removeValue(forKey: key) else { return }
+        if byUfrag[entry.ufrag] == key { byUfrag[entry.ufrag] = nil }
+        for address in entry.addresses where byAddress[address] == key { byAddress[address] = nil }
+    }
+
+    /// `proved`: ICE has a valid pair with this address, so it leaves whoever had it.
+    func claim(_ address: TransportAddress, for receiver: any DatagramReceiver, proved: Bool) {
+        let key = ObjectIdentifier(receiver)
+        guard owner == nil, var entry = sessions[key] else { return }
+        if let holder = byAddress[address], holder == key || !proved { return }
+        if entry.addresses.count >= Self.addressesPerSession {
+            let oldest = entry.addresses.removeFirst()
+            if byAddress[oldest] == key { byAddress[oldest] = nil }
+        }
+        entry.addresses.append(address)
+        sessions[key] = entry
+        byAddress[address] = key
+        last = nil
+    }
+
+    // MARK: Datagrams
+
+    func route(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath) {
+        counters.datagrams += 1
+        let now = burstTime ?? .now
+        burstTime = now
+        guard let receiver = owner ?? receiver(of: bytes, from: path.remote) else {
+            counters.unknown += 1
+            return
+        }
+        if !burst.contains(where: { $0 === receiver }) { burst.append(receiver) }
+        receiver.receive(bytes, segmentSize: segmentSize, path: path, at: now)
+    }
+
+    func endBurst() {
+        let now = burstTime ?? .now
+        burstTime = nil
+        guard !burst.isEmpty else { return }
+        let receivers = burst
+        burst.removeAll(keepingCapacity: true)
+        for receiver in receivers { receiver.endOfBurst(at: now) }
+    }
+
+    private func receiver(of bytes: ByteBuffer, from remote: TransportAddress) -> (any DatagramReceiver)? {
+        // RFC 7983 §7: 0...3 is STUN. Offload may have joined requests of several sessions only where one peer address sent both.
+        if let first = bytes.getInteger(at: bytes.readerIndex, as: UInt8.self), first < 4, let ufrag = IceAgent.localUfrag(ofBindingRequest: bytes) {
+            return byUfrag[String(ufrag)].flatMap { sessions[$0] }?.receiver
+        }
+        if let last, last.remote == remote { return last.receiver }
+        guard let receiver = byAddress[remote].flatMap({ sessions[$0] })?.receiver else { return nil }
+        last = (remote, receiver)
+        return receiver
+    }
+
+    // MARK: Sockets
+
+    func add(_ socket: UDPSocket) { sockets.append(socket) }
+
+    func socket(at local: TransportAddress) -> UDPSocket? {
+        for socket in sockets where socket.local == local { return socket }
+        return nil
+    }
+
+    /// Sends the whole batch, run by run of one local address.
+    func send(_ batch: borrowing DatagramBatch) {
+        var index = 0
+        while index < batch.count {
+            let local = batch.paths[index].local
+            var end = index + 1
+            while end < batch.count, batch.paths[end].local == local { end += 1 }
+            socket(at: local)?.send(batch, index..<end)
+            index = end
+        }
+    }
+
+    func socketClosed(_ socket: UDPSocket) {
+        sockets.removeAll { $0 === socket }
+        guard sockets.isEmpty else { return }
+        let receivers = sessions.values.map(\.receiver) + (owner.map { [$0] } ?? [])
+        for receiver in receivers { receiver.endpointClosed() }
+    }
+}
