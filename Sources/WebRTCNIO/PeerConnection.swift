@@ -1,6 +1,6 @@
 public import Logging
 public import NIOCore
-import NIOPosix
+public import NIOPosix
 public import WebRTC
 
 /// A WebRTC connection with data channels; the verbs have the names and meanings of W3C's RTCPeerConnection.

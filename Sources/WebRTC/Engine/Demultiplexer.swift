@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 
 /// Which layer a datagram belongs to, by its first byte.
 ///

@@ -4,7 +4,7 @@ package import Wire
 
 extension PeerEngine {
     /// Creates a channel; it opens when the connection does.
-    package mutating func createDataChannel(_ options: ChannelOptions, at now: Instant) throws(ChannelError) -> ChannelHandle {
+    package mutating func createDataChannel(_ options: ChannelOptions, at now: Instant) throws(ChannelOpenError) -> ChannelHandle {
         guard failure == nil, state != .closed else { throw .closed }
         guard options.maxRetransmits.map({ $0 >= 0 }) ?? true, options.maxPacketLifeTime.map({ $0 >= .zero }) ?? true else { throw .conflictingReliability }
         let parameters = ChannelParameters(
@@ -83,7 +83,7 @@ extension PeerEngine {
         result.peerReceiveWindow = sctp.peerReceiveWindow
         result.bytesHeld = sctp.bytesHeld
         result.smoothedRoundTripTime = sctp.smoothedRoundTripTime
-        result.selectedPath = ice?.selectedPath ?? nil
+        result.selectedPath = selectedPath
         result.datagrams = counters
         return result
     }

@@ -1,4 +1,4 @@
-package import DTLS
+import DTLS
 package import ICE
 package import NIOCore
 import SCTP
@@ -95,7 +95,12 @@ package struct PeerEngine: ~Copyable {
     }
 
     /// Names of the peer's candidates that the driver may look up (mDNS).
-    package var unresolvedHostnames: [String] { ice?.unresolvedHostnames ?? [] }
+    package var unresolvedHostnames: [String] {
+        switch ice {
+        case .some(let ice): ice.unresolvedHostnames
+        case .none: []
+        }
+    }
 
     package mutating func resolveHostname(_ hostname: String, to ip: TransportAddress.IP, at now: Instant) {
         ice?.resolveHostname(hostname, to: ip, at: now)
@@ -141,7 +146,7 @@ package struct PeerEngine: ~Copyable {
     /// At or before now where more is to be sent than one `poll` writes.
     package var deadline: Instant? {
         guard state != .closed else { return nil }
-        return earliest(ice?.deadline ?? nil, earliest(dtls?.deadline ?? nil, dtlsConnected ? channels.deadline : nil))
+        return earliest(iceDeadline, earliest(dtlsDeadline, dtlsConnected ? channels.deadline : nil))
     }
 
     package mutating func handleTimeout(at now: Instant) {
@@ -200,7 +205,28 @@ package struct PeerEngine: ~Copyable {
 
 extension PeerEngine {
     /// The chosen pair, or before that the way the peer's own handshake came.
-    var sendPath: NetworkPath? { ice?.selectedPath ?? lastPath }
+    var sendPath: NetworkPath? { selectedPath ?? lastPath }
+
+    var selectedPath: NetworkPath? {
+        switch ice {
+        case .some(let ice): ice.selectedPath
+        case .none: nil
+        }
+    }
+
+    private var iceDeadline: Instant? {
+        switch ice {
+        case .some(let ice): ice.deadline
+        case .none: nil
+        }
+    }
+
+    private var dtlsDeadline: Instant? {
+        switch dtls {
+        case .some(let dtls): dtls.deadline
+        case .none: nil
+        }
+    }
 
     /// True when something happened that others may have to react to.
     private mutating func pollIce(at now: Instant, into batch: inout DatagramBatch) -> Bool {

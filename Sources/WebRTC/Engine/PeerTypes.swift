@@ -1,4 +1,3 @@
-package import NIOCore
 import SCTP
 package import Wire
 
@@ -24,7 +23,7 @@ package struct ChannelOptions: Hashable, Sendable {
 package enum ChannelState: Hashable, Sendable { case connecting, open, closing, closed }
 
 /// Why a channel could not be opened.
-package enum ChannelError: Error, Hashable, Sendable {
+package enum ChannelOpenError: Error, Hashable, Sendable {
     case noStreamAvailable, invalidStream, labelTooLong, conflictingReliability, closed
 }
 

@@ -38,7 +38,7 @@ extension Session {
         engineOptions.priority = options.priority
         engineOptions.negotiatedID = options.id
         let handle: ChannelHandle
-        do throws(ChannelError) {
+        do throws(ChannelOpenError) {
             handle = try engine.createDataChannel(engineOptions, at: .now)
         } catch {
             throw error == .closed ? DataChannelError(.closed) : DataChannelError(.invalidOptions, "\(error)")

@@ -269,7 +269,8 @@ actor Session {
         guard let deadline = engine.deadline else { return }
         if let timer, timer.due <= deadline { return }
         timer?.callback.cancel()
-        timer = (eventLoop.scheduleCallback(at: NIODeadline(deadline), handler: TimerHandler(session: self)), deadline)
+        // it throws only where the loop is shutting down, and then nothing is left to do
+        timer = (try? eventLoop.scheduleCallback(at: NIODeadline(deadline), handler: TimerHandler(session: self))).map { ($0, deadline) }
     }
 
     private struct TimerHandler: NIOScheduledCallbackHandler, Sendable {
@@ -382,7 +383,7 @@ actor Session {
     // MARK: The end
 
     /// Once: says goodbye, lets go of sockets and timers, and wakes everybody who waits.
-    private func end(_ reason: PeerConnectionError, farewell: Bool) {
+    func end(_ reason: PeerConnectionError, farewell: Bool) {
         guard !isEnded else { return }
         let now = Instant.now
         closeReason = reason

@@ -83,8 +83,8 @@ struct DatagramSender {
             buffer.withVeryUnsafeBytes { storage in
                 guard let base = storage.baseAddress else { return EINVAL }
                 var vector = iovec(iov_base: UnsafeMutableRawPointer(mutating: base + range.lowerBound), iov_len: range.count)
-                // struct cmsghdr and one UInt16, padded: CMSG_SPACE(2) is 24 bytes on every 64-bit Linux
-                var control = (cmsghdr(), UInt64(0))
+                // | length, 8 bytes = 18 | level, 4 | type, 4 | UInt16, padded to 8 |: CMSG_SPACE(2) on every 64-bit Linux
+                var control = (UInt64(0), UInt64(0), UInt64(0))
                 return withUnsafeMutablePointer(to: &vector) { vector in
                     withUnsafeMutableBytes(of: &control) { control in
                         var message = msghdr()
@@ -93,16 +93,15 @@ struct DatagramSender {
                         message.msg_iov = vector
                         message.msg_iovlen = 1
                         if let segment {
-                            let header = cmsghdr(
-                                cmsg_len: MemoryLayout<cmsghdr>.size + 2, cmsg_level: Self.udpLevel, cmsg_type: Self.udpSegment)
-                            control.storeBytes(of: header, as: cmsghdr.self)
-                            control.storeBytes(
-                                of: UInt16(truncatingIfNeeded: segment), toByteOffset: MemoryLayout<cmsghdr>.size, as: UInt16.self)
+                            control.storeBytes(of: 18, as: Int.self)
+                            control.storeBytes(of: Self.udpLevel, toByteOffset: 8, as: CInt.self)
+                            control.storeBytes(of: Self.udpSegment, toByteOffset: 12, as: CInt.self)
+                            control.storeBytes(of: UInt16(truncatingIfNeeded: segment), toByteOffset: 16, as: UInt16.self)
                             message.msg_control = control.baseAddress
                             message.msg_controllen = control.count
                         }
                         while true {
-                            if sendmsg(descriptor, &message, CInt(MSG_DONTWAIT.rawValue) | CInt(MSG_NOSIGNAL.rawValue)) >= 0 { return 0 }
+                            if sendmsg(descriptor, &message, CInt(MSG_DONTWAIT) | CInt(MSG_NOSIGNAL)) >= 0 { return 0 }
                             let code = errno
                             if code != EINTR { return code }
                         }

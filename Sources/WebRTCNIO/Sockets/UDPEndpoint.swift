@@ -1,5 +1,5 @@
 public import NIOCore
-import NIOPosix
+public import NIOPosix
 public import Wire
 
 /// The UDP sockets that peer connections send and receive through: one for each local address, all on one event loop.
