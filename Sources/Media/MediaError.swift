@@ -1,0 +1,38 @@
+/// Why a file, a picture or an encoder could not be used. Each case describes itself in one sentence for a person.
+package enum MediaError: Error, Equatable {
+    case fileNotFound(path: String)
+    /// There is a file, but it is no video: empty, cut off before its index, or something else altogether.
+    case notAVideo(path: String, reason: String)
+    case noVideoStream(path: String)
+    case unsupportedCodec(path: String, codec: String)
+    /// No frame of the file could be decoded.
+    case undecodable(path: String, reason: String)
+    /// Reading failed in the middle.
+    case readFailed(path: String, reason: String)
+    case badPicture(PictureFormat, reason: String)
+    /// Refused before any memory was taken.
+    case tooManyPixels(width: Int, height: Int, limit: Int)
+    case cannotEncode(reason: String)
+    case cannotWrite(path: String, reason: String)
+    case conversionFailed(reason: String)
+
+    package enum PictureFormat: String, Sendable { case jpeg = "JPEG", png = "PNG" }
+}
+
+extension MediaError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .fileNotFound(let path): "there is no file \(path)"
+        case .notAVideo(let path, let reason): "\(path) is not a video that can be read: \(reason)"
+        case .noVideoStream(let path): "\(path) has no video in it"
+        case .unsupportedCodec(let path, let codec): "\(path) is coded as \(codec), for which there is no decoder here"
+        case .undecodable(let path, let reason): "not one frame of \(path) could be decoded: \(reason)"
+        case .readFailed(let path, let reason): "reading \(path) failed: \(reason)"
+        case .badPicture(let format, let reason): "bad \(format.rawValue) picture: \(reason)"
+        case .tooManyPixels(let width, let height, let limit): "a picture of \(width)x\(height) is over the limit of \(limit) pixels"
+        case .cannotEncode(let reason): "encoding failed: \(reason)"
+        case .cannotWrite(let path, let reason): "cannot write \(path): \(reason)"
+        case .conversionFailed(let reason): "converting pixels failed: \(reason)"
+        }
+    }
+}
