@@ -67,8 +67,8 @@ let rooms: [Target] = [
         swiftSettings: house),
 ]
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: house)
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: house)
 }
 let testTargets: [Target] = [
     tests("WireTests", ["Wire", nioCore]),
@@ -82,7 +82,7 @@ let testTargets: [Target] = [
     tests("MediaTests", ["Media"]),
     tests("InferenceTests", ["Media", "Inference"]),
     tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging]),
-    tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
+    tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]
 
 // The fuzz targets see `package` parsers, so they belong to this package; the tests replay what was found (Fuzz/README.md).
