@@ -1,9 +1,15 @@
-package import NIOCore
+import NIOCore
 package import Wire
 
-/// A full ICE agent for one component (RFC 8445), with trickle (RFC 8838) and consent freshness (RFC 7675), told the time and given its datagrams.
+/// An ICE agent for one component (RFC 8445), with trickle (RFC 8838) and consent freshness (RFC 7675), told the time and given its datagrams.
 ///
-/// Call `poll` after every other call until it answers nil; write the batch out; call `handleTimeout` when `deadline` has come.
+/// Call `poll` after every other call until it answers nil, write the batch out, and call `handleTimeout` when `deadline` has come.
+/// Every verb ends in `update`, which does whatever is due: so no order of calls is wrong, and asking changes nothing.
+///
+///     new ─► checking ─► connected ─► completed          closed from anywhere
+///               │            │  ▲         │
+///               ▼            ▼  └──────── ▼
+///            failed ◄──── disconnected ◄──┘
 package struct IceAgent: ~Copyable, Sendable {
     /// RTCIceTransportState of W3C.
     package enum State: Hashable, Sendable {
@@ -12,11 +18,11 @@ package struct IceAgent: ~Copyable, Sendable {
         case checking
         /// There is a valid pair; data may flow (RFC 8445 §12.1 allows it before nomination).
         case connected
-        /// As connected, and a pair is nominated and neither side will bring more candidates.
+        /// As connected, a pair is nominated, and neither side will bring more candidates.
         case completed
-        /// The selected pair's consent requests go unanswered; it may come back.
+        /// The selected pair's consent requests go unanswered; it may come back, or another path may.
         case disconnected
-        /// Every pair failed, or consent expired. Only `restart` leads out.
+        /// Every pair failed, or consent expired. From the latter only `restart` leads out (RFC 7675 §5.1).
         case failed
         case closed
     }
@@ -29,54 +35,172 @@ package struct IceAgent: ~Copyable, Sendable {
         case selectedPath(NetworkPath)
     }
 
-    package struct Configuration: Sendable {
-        package var isControlling: Bool
-        package var localCredentials: IceCredentials
-        package var isLite = false
-        package var stunServers: [TransportAddress] = []
-
-        package init(isControlling: Bool, localCredentials: IceCredentials) {
-            self.isControlling = isControlling
-            self.localCredentials = localCredentials
-        }
-    }
-
     package let configuration: Configuration
+    package internal(set) var isControlling: Bool
+    package internal(set) var state = State.new
+    package internal(set) var isGatheringComplete = false
+    /// The best valid pair: nominated if one is, else the one with the highest priority. Nil before the first and after failure.
+    package internal(set) var selectedPath: NetworkPath?
+    /// When `handleTimeout` wants to be called; after a call with the present time it is never in the past.
+    package internal(set) var deadline: Instant?
+    package internal(set) var counters = Counters()
 
-    package init(configuration: Configuration, generator: any RandomNumberGenerator & Sendable) {
-        self.configuration = configuration
+    /// One pair of credentials; a restart begins a new one (RFC 8445 §9).
+    struct Session: Sendable {
+        let number: Int
+        let local: IceCredentials
+        var remote: IceCredentials?
     }
 
-    package var isControlling: Bool { configuration.isControlling }
-    package var localCredentials: IceCredentials { configuration.localCredentials }
-    package private(set) var state = State.new
-    package private(set) var isGatheringComplete = false
-    /// The best valid pair: nominated if one is, else the one with the highest priority. Nil before the first and after failure.
-    package private(set) var selectedPath: NetworkPath?
-    /// When `handleTimeout` wants to be called; never in the past after a call with the current time.
-    package var deadline: Instant? { nil }
+    var session: Session
+    /// The one before a restart, until the new one has a valid pair.
+    var previousSession: Session?
+    var tieBreaker: UInt64
+    var generator: any RandomNumberGenerator & Sendable
 
-    /// A socket is bound to `base`: it becomes a host candidate, and STUN servers are asked through it.
-    package mutating func addLocalAddress(_ base: TransportAddress, at now: Instant) {}
-    /// No more sockets; `.gatheringComplete` follows when the STUN servers have answered or a bounded time passed.
-    package mutating func endOfLocalAddresses(at now: Instant) {}
-    package mutating func removeLocalAddress(_ base: TransportAddress, at now: Instant) {}
-    package mutating func addStunServer(_ server: TransportAddress, at now: Instant) {}
-    package mutating func setRemoteCredentials(_ credentials: IceCredentials, isLite: Bool = false, at now: Instant) {}
-    package mutating func addRemoteCandidate(_ candidate: IceCandidate, at now: Instant) {}
-    package mutating func endOfRemoteCandidates(at now: Instant) {}
-    /// Names of remote candidates that wait for the driver to resolve them.
-    package var unresolvedHostnames: [String] { [] }
-    package mutating func resolveHostname(_ hostname: String, to ip: TransportAddress.IP, at now: Instant) {}
-    /// A datagram whose first byte is 0...3 (RFC 7983). `path.local` is the socket, `path.remote` the sender.
-    package mutating func handle(_ datagram: ByteBuffer, path: NetworkPath, at now: Instant) {}
-    /// Application traffic came along `path`: a sign of life, but not consent (RFC 7675 §5.1).
-    package mutating func noteReceived(path: NetworkPath, at now: Instant) {}
-    package mutating func handleTimeout(at now: Instant) {}
+    var bases: [LocalBase] = []
+    var nextBaseRank = 0
+    var hasAllBases = false
+    package internal(set) var localCandidates: [IceCandidate] = []
+    var stunServers: [TransportAddress]
+    var gatherings: [Gathering] = []
+
+    var remoteCandidates: [RemoteCandidate] = []
+    var hasAllRemoteCandidates = false
+    var remoteIsLite = false
+    var earlyChecks: [EarlyCheck] = []
+
+    var pairs: [CandidatePair] = []
+    var nextPairID = 0
+    /// Pairs to be checked before all others, in order (RFC 8445 §7.3.1.4).
+    var triggered: [Int] = []
+    var transactions: [StunTransactionID: Transaction] = [:]
+    /// When the pacer's bucket will be full again.
+    var paceFullAt: Instant?
+    var selectedID: Int?
+    var failAt: Instant?
+    /// RFC 7675 §5.1: no more datagrams until a restart.
+    var hasLostConsent = false
+
+    var outbox = DatagramBatch()
+    var events: [Event] = []
+
+    package init(configuration: Configuration, generator: consuming some RandomNumberGenerator & Sendable) {
+        self.configuration = configuration
+        var generator = generator
+        isControlling = configuration.isControlling && !configuration.isLite
+        session = Session(number: 0, local: configuration.localCredentials, remote: nil)
+        stunServers = configuration.stunServers
+        tieBreaker = generator.next()
+        self.generator = generator
+    }
+
+    package var localCredentials: IceCredentials { session.local }
+    package var remoteCredentials: IceCredentials? { session.remote }
+    /// The round trip of the last check that the selected path answered.
+    package var selectedRoundTrip: Duration? { selectedIndex.flatMap { pairs[$0].roundTrip } }
+
+    /// Does what is due, or follows from a change.
+    package mutating func handleTimeout(at now: Instant) { update(at: now) }
+
     /// Appends what is to be sent; answers with one event, nil when drained.
-    package mutating func poll(at now: Instant, into batch: inout DatagramBatch) -> Event? { nil }
-    package mutating func close(at now: Instant) {}
+    package mutating func poll(at now: Instant, into batch: inout DatagramBatch) -> Event? {
+        if !outbox.isEmpty {
+            for (index, path) in outbox.paths.enumerated() {
+                if let packet = outbox.packets.packet(index) { batch.append(packet, along: path) }
+            }
+            outbox.removeAll()
+        }
+        return events.isEmpty ? nil : events.removeFirst()
+    }
 
-    /// The receiver's user name fragment in a Binding request's USERNAME ("receiver:sender"): what a shared port is demultiplexed by. Checks nothing else.
-    package static func localUfrag(ofBindingRequest datagram: ByteBuffer) -> String? { nil }
+    /// Application traffic came along `path`: a sign of life, but not consent (RFC 7675 §5.1).
+    package mutating func noteReceived(path: NetworkPath, at now: Instant) {
+        // on the fast path of all received data: one comparison, mostly
+        guard path == selectedPath, let index = selectedIndex else { return }
+        pairs[index].lastReceived = now
+        if state == .disconnected { update(at: now) }
+    }
+
+    /// Forgets everything and sends nothing any more.
+    package mutating func close(at now: Instant) {
+        guard state != .closed else { return }
+        stopChecking()
+        pairs = []
+        gatherings = []
+        earlyChecks = []
+        outbox.removeAll()
+        deadline = nil
+        setState(.closed)
+    }
+
+    /// New credentials for the same agent (RFC 8445 §9). The selected path stays in use until a pair with the new credentials is valid;
+    /// local candidates are announced again, and the peer's must come again.
+    package mutating func restart(localCredentials: IceCredentials, at now: Instant) {
+        guard state != .closed else { return }
+        let keeps = selectedID
+        pairs.removeAll { $0.id != keeps }
+        triggered = []
+        transactions = transactions.filter { entry in entry.value.pairID.map { $0 == keeps } ?? true }
+        previousSession = keeps == nil ? nil : session
+        session = Session(number: session.number + 1, local: localCredentials, remote: nil)
+        remoteCandidates = []
+        hasAllRemoteCandidates = false
+        earlyChecks = []
+        hasLostConsent = false
+        failAt = nil
+        if state == .failed { setState(.new) }
+        regather(at: now)
+        update(at: now)
+    }
+
+    // MARK: The turn of the crank
+
+    mutating func update(at now: Instant) {
+        guard state != .closed else { return }
+        expireTransactions(at: now)
+        runGathering(at: now)
+        if state != .failed {
+            retransmit(at: now)
+            runConsent(at: now)
+            select(at: now)
+            nominate(at: now)
+            updateState(at: now)
+            startChecks(at: now)
+        }
+        deadline = nextDeadline(at: now)
+    }
+
+    private func nextDeadline(at now: Instant) -> Instant? {
+        var next = gatheringDeadline
+        if state != .failed {
+            next = earliest(next, checkDeadline(at: now))
+            next = earliest(next, consentDeadline)
+            next = earliest(next, nominationDeadline(at: now))
+            next = earliest(next, selectedPath == nil ? failAt.flatMap { $0 > now ? $0 : nil } : nil)
+        }
+        return next
+    }
+
+    mutating func setState(_ new: State) {
+        guard state != new else { return }
+        state = new
+        events.append(.stateChanged(new))
+    }
+
+    /// Ends all checks and consent; what is left is gathering and answering.
+    mutating func stopChecking() {
+        for index in pairs.indices { pairs[index].fail() }
+        triggered = []
+        transactions = transactions.filter { $0.value.pairID == nil }
+        selectedID = nil
+        selectedPath = nil
+        previousSession = nil
+        failAt = nil
+    }
+
+    mutating func send(_ datagram: ByteBuffer, along path: NetworkPath) {
+        guard outbox.count < configuration.maximumOutbox else { counters.datagramsDropped += 1; return }
+        outbox.append(datagram, along: path)
+    }
 }
