@@ -17,7 +17,7 @@ SANS_IO = ["Wire", "ICE", "SCTP", "WebRTC", "FrameTransport", "NetworkSimulator"
 # Which modules a room may import. SwiftPM checks this for targets; here the system's own modules are covered too.
 IMPORTS = {
     "Wire": {"NIOCore"},
-    "Ciphers": {"Wire", "COpenSSL", "NIOCore"},
+    "Ciphers": {"Wire", "COpenSSL", "NIOCore", "Synchronization"},
     "ICE": {"Wire", "Ciphers", "NIOCore"},
     "DTLS": {"Wire", "Ciphers", "COpenSSL", "NIOCore"},
     "SCTP": {"Wire", "NIOCore"},
