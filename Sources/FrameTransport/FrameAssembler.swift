@@ -78,6 +78,8 @@ package struct FrameAssembler {
         /// Chunks of frames that had been handed out before.
         package var staleChunks = 0
         package var skippedIDs = 0
+
+        package init() {}
     }
 
     package private(set) var counters = Counters()

@@ -1,0 +1,118 @@
+import FrameTransport
+import Hummingbird
+public import Logging
+import NIOCore
+import NIOPosix
+public import ServiceLifecycle
+import WebRTC
+import WebRTCNIO
+
+/// The server: signalling over HTTP, frames over WebRTC data channels, inference, results.
+///
+///     let server = try await EveryframeServer(configuration: .init())
+///     try await ServiceGroup(services: [server], gracefulShutdownSignals: [.sigint, .sigterm], logger: logger).run()
+public struct EveryframeServer: Service {
+    private let configuration: ServerConfiguration
+    private let log: Logger
+    private let endpoint: UDPEndpoint
+    private let decoders: NIOThreadPool
+    private let registry: SessionRegistry
+    private let predictor: Predictor
+    private let onListening: @Sendable (_ port: Int) async -> Void
+
+    /// Loads the model and binds the UDP port; what is wrong with either is thrown here, before anything is served.
+    /// - Parameter onListening: told the HTTP port once it is open.
+    public init(
+        configuration: ServerConfiguration, logger: Logger? = nil, onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+    ) async throws(ServerError) {
+        self.configuration = configuration
+        self.onListening = onListening
+        log = logger ?? Logger(label: "everyframe.server")
+        predictor = try await Predictor.load(configuration, logger: log)
+        do {
+            endpoint = try await UDPEndpoint.bind(host: configuration.udpHost, port: configuration.udpPort, includeLoopback: true)
+        } catch {
+            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(error)")
+        }
+        let threads = max(1, configuration.decodeThreads ?? System.coreCount)
+        decoders = NIOThreadPool(numberOfThreads: threads)
+        registry = SessionRegistry(
+            limits: configuration.limits, endpoint: endpoint,
+            worker: FrameWorker(model: predictor, decoders: decoders, pixelLimit: configuration.limits.pixels), logger: log)
+    }
+
+    /// Serves until the graceful shutdown of the service group, which finishes what is queued within the configured bound.
+    public func run() async throws {
+        decoders.start()
+        let application = Application(
+            responder: Routes(configuration: configuration, registry: registry, model: predictor.name, log: log).responder(),
+            configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: "everyframe"),
+            onServerRunning: { [log, predictor, endpoint, onListening, host = configuration.host] channel in
+                let port = channel.localAddress?.port ?? 0
+                let addresses = endpoint.localAddresses.map { "\($0)" }.joined(separator: ", ")
+                log.info(
+                    "Listening on http://\(host):\(port); UDP \(addresses); model \(predictor.name), \(predictor.requestsInFlight) requests in flight")
+                await onListening(port)
+            },
+            logger: httpLog)
+        do {
+            try await withGracefulShutdownHandler {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    // The sessions end while HTTP still answers: with 503 to whoever comes now.
+                    group.addTask {
+                        try? await gracefulShutdown()
+                        await registry.shutDown()
+                    }
+                    group.addTask { try await application.run() }
+                    try await group.waitForAll()
+                }
+            } onGracefulShutdown: {
+                log.info("Shutting down")
+            }
+        } catch {
+            await close()
+            throw error
+        }
+        await close()
+    }
+
+    /// Sessions that are open.
+    package var sessionCount: Int { get async { await registry.count } }
+
+    private func close() async {
+        await registry.shutDown()
+        await endpoint.close()
+        try? await decoders.shutdownGracefully()
+    }
+
+    /// What the HTTP layer says of every connection is of no use at the level of what the sessions say.
+    private var httpLog: Logger {
+        var log = log
+        if log.logLevel < .notice, log.logLevel > .debug { log.logLevel = .notice }
+        return log
+    }
+}
+
+/// Why a server cannot start.
+public struct ServerError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Grows with the server: compare, do not switch.
+    public struct Code: Hashable, Sendable {
+        private let name: String
+        private init(_ name: String) { self.name = name }
+
+        /// The address or port is not to be had.
+        public static let cannotBind = Code("cannotBind")
+        /// There is no model of that name, or it or its engine is not installed.
+        public static let modelUnavailable = Code("modelUnavailable")
+    }
+
+    public var code: Code
+    public var detail: String
+
+    init(_ code: Code, _ detail: String) {
+        self.code = code
+        self.detail = detail
+    }
+
+    public var description: String { code == .cannotBind ? "cannot bind \(detail)" : detail }
+}

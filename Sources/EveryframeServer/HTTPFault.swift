@@ -1,0 +1,82 @@
+import FrameTransport
+import HTTPTypes
+
+/// Why a request was refused, in the shapes that clients of the prototype and of Roboflow's worker read.
+enum HTTPFault: Error, Hashable {
+    /// 422, as FastAPI has it.
+    case schema([SchemaFault])
+    /// 400: a combination or value that cannot be served.
+    case configuration(String)
+    /// 400: the offer is not SDP, or not one that can be answered.
+    case offer(String)
+    /// 401.
+    case unauthorized
+    /// 503.
+    case tooManySessions(limit: Int)
+    /// 503.
+    case shuttingDown
+
+    static func schema(_ fault: SchemaFault) -> HTTPFault { .schema([fault]) }
+
+    var status: HTTPResponse.Status {
+        switch self {
+        case .schema: .unprocessableContent
+        case .configuration, .offer: .badRequest
+        case .unauthorized: .unauthorized
+        case .tooManySessions, .shuttingDown: .serviceUnavailable
+        }
+    }
+
+    var body: JSON {
+        switch self {
+        case .schema(let faults): ["detail": .array(faults.map(\.json))]
+        case .configuration(let message): Self.error(message, "WebRTCConfigurationError")
+        case .offer(let message): Self.error(message, "WebRTCOfferError")
+        case .unauthorized: Self.error("Unauthorized: the api_key is missing or wrong", "UnauthorizedError")
+        case .tooManySessions(let limit): Self.error("All \(limit) sessions of this server are taken; try again later", "TooManySessionsError")
+        case .shuttingDown: Self.error("This server is shutting down", "ShuttingDownError")
+        }
+    }
+
+    /// One line for the log; no secret and nothing of the request's text in it.
+    var summary: String {
+        switch self {
+        case .schema(let faults): "schema: " + faults.map { "\($0.path): \($0.message)" }.joined(separator: "; ")
+        default: body["message"]?.string ?? ""
+        }
+    }
+
+    private static func error(_ message: String, _ type: String) -> JSON { ["message": .string(message), "error_type": .string(type)] }
+}
+
+/// One entry of FastAPI's `detail`.
+struct SchemaFault: Hashable {
+    var type: String
+    var location: [JSON]
+    var message: String
+    var input: JSON
+    var context: JSON?
+
+    init(_ type: String, _ location: [JSON], _ message: String, _ input: JSON, context: JSON? = nil) {
+        self.type = type
+        self.location = location
+        self.message = message
+        self.input = input
+        self.context = context
+    }
+
+    var path: String { location.map { $0.string ?? $0.description }.joined(separator: ".") }
+
+    var json: JSON {
+        var object: JSONObject = ["type": .string(type), "loc": .array(location), "msg": .string(message), "input": Self.redacted(input)]
+        if let context { object.append("ctx", context) }
+        return .object(object)
+    }
+
+    /// A key that came with a faulty request does not go back with the error.
+    private static func redacted(_ json: JSON) -> JSON {
+        guard case .object(var object) = json, object["api_key"]?.string != nil else { return json }
+        object["api_key"] = "***"
+        return .object(object)
+    }
+}

@@ -1,0 +1,89 @@
+import FrameTransport
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+import WebRTC
+
+/// The HTTP side.
+struct Routes {
+    let configuration: ServerConfiguration
+    let registry: SessionRegistry
+    let model: String
+    let log: Logger
+
+    func responder() -> RouterResponder<BasicRequestContext> {
+        let router = Router()
+        router.add(middleware: FaultMiddleware(log: log))
+        router.post("initialise_webrtc_worker") { request, _ in try await initialise(request) }
+        for path in ["healthz", "readiness"] as [RouterPath] {
+            router.get(path) { _, _ in Response(json: ["status": "ok", "model": .string(model), "sessions": .integer(await registry.count)]) }
+        }
+        return router.buildResponder()
+    }
+
+    private func initialise(_ request: Request) async throws -> Response {
+        let body = try await request.body.collect(upTo: configuration.limits.requestBytes)
+        let worker = try WorkerRequest(parsing: body)
+        guard isAuthorised(bodyKey: worker.apiKey, header: request.headers[.authorization]) else { throw HTTPFault.unauthorized }
+        try worker.checkOutputs(available: Predictor.outputs)
+        let answer = try await registry.open(worker)
+        return Response(json: [
+            "status": "success", "context": ["request_id": nil, "pipeline_id": nil], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
+        ])
+    }
+
+    private func isAuthorised(bodyKey: String?, header: String?) -> Bool {
+        guard let key = configuration.apiKey else { return true }
+        var candidates: [String] = []
+        if let bodyKey { candidates.append(bodyKey) }
+        if let header, header.lowercased().hasPrefix("bearer ") { candidates.append(String(header.dropFirst(7))) }
+        return candidates.contains { Self.areEqual($0, key) }
+    }
+
+    /// In time that depends on the lengths only.
+    private static func areEqual(_ left: String, _ right: String) -> Bool {
+        guard left.utf8.count == right.utf8.count else { return false }
+        return zip(left.utf8, right.utf8).reduce(UInt8(0)) { $0 | ($1.0 ^ $1.1) } == 0
+    }
+}
+
+/// Turns what is thrown into the bodies that clients know, and logs each refusal once.
+private struct FaultMiddleware: RouterMiddleware {
+    let log: Logger
+
+    func handle(
+        _ request: Request, context: BasicRequestContext, next: (Request, BasicRequestContext) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let fault as HTTPFault {
+            ServerMetrics.requestRefused()
+            log.warning("\(request.method) \(request.uri.path) refused with \(fault.status.code): \(fault.summary)")
+            var response = Response(json: fault.body, status: fault.status)
+            switch fault {
+            case .tooManySessions, .shuttingDown: response.headers[.retryAfter] = "5"
+            case .unauthorized: response.headers[.wwwAuthenticate] = "Bearer"
+            default: break
+            }
+            return response
+        } catch let error as HTTPError {
+            ServerMetrics.requestRefused()
+            log.debug("\(request.method) \(request.uri.path) refused with \(error.status.code)")
+            let isUnknown = error.status == .notFound || error.status == .methodNotAllowed
+            let status = isUnknown ? .notFound : error.status
+            return Response(json: ["detail": .string(status.reasonPhrase)], status: status)
+        } catch {
+            log.error("\(request.method) \(request.uri.path) failed: \(error)")
+            return Response(json: ["message": "Internal error."], status: .internalServerError)
+        }
+    }
+}
+
+extension Response {
+    fileprivate init(json: JSON, status: HTTPResponse.Status = .ok) {
+        var body = ByteBuffer()
+        json.write(into: &body)
+        self.init(status: status, headers: [.contentType: "application/json"], body: .init(byteBuffer: body))
+    }
+}

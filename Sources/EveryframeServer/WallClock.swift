@@ -1,0 +1,24 @@
+import Foundation
+import NIOCore
+import Wire
+
+/// The clocks of the server's sessions. Engines and codecs are told what these say.
+enum WallClock {
+    /// Monotonic.
+    static func now() -> Instant { Instant(nanoseconds: Int64(clamping: NIODeadline.now().uptimeNanoseconds)) }
+
+    /// UTC in ISO 8601 with microseconds and without a zone, as the prototype writes `received_at`.
+    static func timestamp() -> String {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        var parts = tm()
+        gmtime_r(&time.tv_sec, &parts)
+        func pad(_ value: some BinaryInteger, _ width: Int) -> String {
+            let digits = String(value)
+            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        }
+        let date = "\(pad(parts.tm_year + 1900, 4))-\(pad(parts.tm_mon + 1, 2))-\(pad(parts.tm_mday, 2))"
+        let clock = "\(pad(parts.tm_hour, 2)):\(pad(parts.tm_min, 2)):\(pad(parts.tm_sec, 2))"
+        return "\(date)T\(clock).\(pad(time.tv_nsec / 1000, 6))"
+    }
+}
