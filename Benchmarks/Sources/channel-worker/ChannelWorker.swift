@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import WebRTC
 import WebRTCNIO
 
 /// One end of a data channel, driven by lines: the worker protocol of the bench that compares data channel stacks (Benchmarks/README.md).
@@ -12,15 +13,26 @@ import WebRTCNIO
         Lines.limitLife(to: arguments.deadline)
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let commands = Lines.commands()
-        let work = Task(executorPreference: loop.taskExecutor) {
+        let work = Task(executorPreference: LoopExecutor(loop)) {
             do {
                 try await Worker(arguments, loop).run(commands)
             } catch {
                 Lines.fail("\(error)")
             }
+            _exit(0)
         }
         await work.value
-        _exit(0)
+    }
+}
+
+/// Runs tasks on an event loop, so that the stack's functions without an actor do not move to another thread either.
+final class LoopExecutor: TaskExecutor {
+    private let loop: any EventLoop
+    init(_ loop: any EventLoop) { self.loop = loop }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        loop.execute { unsafe job.runSynchronously(on: self.asUnownedTaskExecutor()) }
     }
 }
 
@@ -28,6 +40,7 @@ import WebRTCNIO
 actor Worker {
     private let arguments: Arguments
     private let loop: any EventLoop
+    private let tasks: LoopExecutor
     nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
 
     private var connection: PeerConnection?
@@ -48,6 +61,7 @@ actor Worker {
     init(_ arguments: Arguments, _ loop: any EventLoop) {
         self.arguments = arguments
         self.loop = loop
+        tasks = LoopExecutor(loop)
     }
 
     func run(_ commands: AsyncStream<[Substring]>) async throws {
@@ -123,8 +137,7 @@ actor Worker {
 
     /// A task on this loop; its failure is the run's.
     private func follow(_ body: @escaping @Sendable (isolated Worker) async throws -> Void) {
-        let loop = loop
-        Task(executorPreference: loop.taskExecutor) {
+        Task(executorPreference: tasks) {
             do { try await body(self) } catch { Lines.fail("\(error)") }
         }
     }
