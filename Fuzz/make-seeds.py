@@ -35,3 +35,21 @@ seed("candidate", "srflx", "a=candidate:842163049 1 udp 1677729535 198.51.100.7 
 seed("candidate", "mdns", "candidate:4 1 udp 2113937151 9b36eaac-bb2e-49bb-bb78-21c41c499900.local 51472 typ host")
 seed("candidate", "v6", "candidate:2 1 UDP 2130706175 fd00::2 53211 typ host")
 seed("candidate", "tcp", "candidate:3 1 tcp 1518280447 192.0.2.2 9 typ host tcptype active")
+
+
+# RFC 5769 §2.1 to §2.3: a request, a response over IPv4 and one over IPv6.
+seed("stun", "rfc5769-request", bytes.fromhex(
+    "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74002400046e0001ff80290008932ff9b151263b36"
+    "00060009" "6576746a3a6836765920202000080014" "9aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a280280004e57a3bcf"))
+seed("stun", "rfc5769-response4", bytes.fromhex(
+    "0101003c2112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000080001a147e112a643"
+    "000800142b91f599fd9e90c38c7489f92af9ba53f06be7d780280004c07d4c96"))
+seed("stun", "rfc5769-response6", bytes.fromhex(
+    "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9"
+    "00080014a382954e4be67bf11784c97c8292c275bfe3ed4180280004c8fb0b4c"))
+seed("stun", "error", bytes.fromhex("0111001c2112a442000102030405060708090a0b" "0009000d" "00000457" "526f6c6520436f6e66000000" "000a0004" "00170018"))
+# Addresses, credentials and candidates both ways, then the datagrams one by one with time in between.
+SETUP = bytes([1, 0, 1, 2, 3, 4, 5])
+seed("ice-agents", "connect", SETUP + bytes([6, 10, 8, 0, 10, 0, 8, 0, 10, 0, 6, 25] * 6 + [7, 40]))
+seed("ice-agents", "conflict", bytes([3]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8))
+seed("ice-agents", "lite", bytes([9]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8 + [15, 2, 6, 90, 3]))

@@ -16,17 +16,17 @@ extension FuzzTarget {
         func check(_ assembler: inout FrameAssembler) {
             // What is handed out goes up by id, each once.
             while let output = assembler.next() {
-                precondition(lastID.map { output.id > $0 } ?? true, "frame \(output.id) after \(lastID ?? -1)")
+                require(lastID.map { output.id > $0 } ?? true, "frame \(output.id) after \(lastID ?? -1)")
                 lastID = output.id
                 if case .frame(let frame) = output { _ = try? frame.payload() }
             }
-            precondition(assembler.heldBytes <= limits.bytes, "\(assembler.heldBytes) bytes held")
+            require(assembler.heldBytes <= limits.bytes, "\(assembler.heldBytes) bytes held")
         }
         for line in input.readableBytesView.split(separator: UInt8(ascii: "\n")) {
             if let digit = line.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit) {
                 now += .seconds(Int(digit - UInt8(ascii: "0")))
                 assembler.expire(at: now)
-                if let deadline = assembler.deadline { precondition(deadline > now, "a deadline in the past") }
+                if let deadline = assembler.deadline { require(deadline > now, "a deadline in the past") }
             } else {
                 do throws(MalformedMessage) {
                     switch try UpstreamMessage(parsing: ByteBuffer(line)) {
@@ -50,7 +50,7 @@ extension FuzzTarget {
         var text = ByteBuffer()
         message.json.write(into: &text)
         let again = try? ResultMessage(parsing: text)
-        precondition(again == message, "an answer changes when it is written and read")
+        require(again == message, "an answer changes when it is written and read")
     }
 
     /// Any JSON text. What was read is written and read again the same.
@@ -59,6 +59,6 @@ extension FuzzTarget {
         var text = ByteBuffer()
         value.write(into: &text)
         let again = try? JSON(parsing: text)
-        precondition(again == value, "a JSON value changes when it is written and read")
+        require(again == value, "a JSON value changes when it is written and read")
     }
 }
