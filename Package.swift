@@ -98,9 +98,14 @@ let fuzzer: Target = .executableTarget(
     swiftSettings: house,
     linkerSettings: [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])])
 
+// Needs rooms that are not products, so it is not in the package Benchmarks.
+let engineBench: Target = .executableTarget(
+    name: "engine-bench", dependencies: ["Media", "Inference"], path: "Benchmarks/EngineBench", swiftSettings: house)
+
 // While rooms are being built: only those that exist.
 let targets =
-    [fuzzTargets, tests("FuzzTests", ["FuzzTargets", nioCore])] + (isFuzzing ? [fuzzer] : []) + (doors + rooms).filter { present("Sources/\($0.name)") }
+    [fuzzTargets, tests("FuzzTests", ["FuzzTargets", nioCore])] + (isFuzzing ? [fuzzer] : []) + (present("Sources/Inference") ? [engineBench] : [])
+    + (doors + rooms).filter { present("Sources/\($0.name)") }
     + testTargets.filter { present("Tests/\($0.name)") }
 let names = Set(targets.map(\.name))
 var products: [Product] = [
