@@ -165,10 +165,11 @@ extension IceAgent {
             if nominates { pairs[index].isNominated = true }
             return
         }
+        let isProven = pairs[index].state == .succeeded && (pairs[index].id == selectedID || !isStale(pairs[index], at: now))
         if nominates, !isControlling {
-            if pairs[index].state == .succeeded { pairs[index].isNominated = true } else { pairs[index].wantsNomination = true }
+            if isProven { pairs[index].isNominated = true } else { pairs[index].wantsNomination = true }
         }
-        if pairs[index].state != .succeeded {
+        if pairs[index].state != .succeeded || nominates && !isProven {
             trigger(pairs[index].id)
         } else if pairs[index].unansweredSince != nil {
             // the peer is back: ask at once, not at the next turn

@@ -44,6 +44,12 @@ extension IceAgent {
         silenceBegins(pair).map { $0 <= now } ?? false
     }
 
+    /// Validated so long ago, without consent since, that it must be checked anew before data goes along it.
+    func isStale(_ pair: CandidatePair, at now: Instant) -> Bool {
+        let limit = configuration.isLite ? configuration.consentTimeout : configuration.consentInterval * 2
+        return pair.lastResponse.map { $0 + limit <= now } ?? true
+    }
+
     private func silenceBegins(_ pair: CandidatePair) -> Instant? {
         if configuration.isLite {
             // a lite agent sends no requests; a full peer's come every 5 to 6 s

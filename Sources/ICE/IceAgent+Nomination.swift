@@ -5,7 +5,7 @@ extension IceAgent {
 
     /// Data goes along the best nominated pair that answers; before nomination, or where it went silent, along the best valid one (RFC 8445 §12.1).
     mutating func select(at now: Instant) {
-        let best = pairs.indices.filter { pairs[$0].state == .succeeded }.max { rank($0, at: now) < rank($1, at: now) }
+        let best = pairs.indices.filter { pairs[$0].state == .succeeded && (pairs[$0].id == selectedID || !isStale(pairs[$0], at: now)) }.max { rank($0, at: now) < rank($1, at: now) }
         guard let best else {
             if selectedID != nil {
                 selectedID = nil
@@ -98,10 +98,9 @@ extension IceAgent {
         guard state != .failed, state != .closed else { return }
         if let index = selectedIndex {
             if isSilent(pairs[index], at: now) {
-                if state != .disconnected {
-                    setState(.disconnected)
-                    lookForOthers()
-                }
+                let isSearching = pairs.contains { $0.state == .waiting || $0.state == .inProgress }
+                if state != .disconnected || !isSearching { lookForOthers() }
+                setState(.disconnected)
             } else {
                 settleChecks(selected: index)
                 let isFinal = pairs[index].isNominated && isGatheringComplete && hasAllRemoteCandidates

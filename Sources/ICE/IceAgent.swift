@@ -159,12 +159,15 @@ package struct IceAgent: ~Copyable, Sendable {
     mutating func update(at now: Instant) {
         guard state != .closed else { return }
         expireTransactions(at: now)
-        runGathering(at: now)
         if state != .failed {
             retransmit(at: now)
             runConsent(at: now)
             select(at: now)
             nominate(at: now)
+        }
+        // after selection, for without a path the mappings are refreshed
+        runGathering(at: now)
+        if state != .failed {
             updateState(at: now)
             startChecks(at: now)
         }

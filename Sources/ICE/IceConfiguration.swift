@@ -32,7 +32,7 @@ extension IceAgent {
         /// RFC 7675 §5.1: consent ends this long after the last answer.
         package var consentTimeout: Duration = .seconds(30)
         /// While a consent request is unanswered the next follows sooner, so that one lost datagram tells nothing.
-        package var consentRetryInterval: Duration = .seconds(1)
+        package var consentRetryInterval: Duration = .milliseconds(500)
         /// `disconnected` after this long without an answer to a request.
         package var disconnectedTimeout: Duration = .seconds(5)
 
