@@ -29,8 +29,13 @@ public final class PeerConnection: Sendable {
             own = nil
         }
         guard let sockets = endpoint ?? own else { throw PeerConnectionError(.endpointClosed) }
-        session = try Session(configuration: configuration, endpoint: sockets, ownsEndpoint: own != nil, logger: logger)
-        await session.start()
+        do {
+            session = try Session(configuration: configuration, endpoint: sockets, ownsEndpoint: own != nil, logger: logger)
+            try await session.start()
+        } catch {
+            await own?.close()
+            throw error
+        }
     }
 
     deinit { session.abandon() }

@@ -5,7 +5,7 @@ package import Wire
 extension PeerEngine {
     /// Creates a channel; it opens when the connection does.
     package mutating func createDataChannel(_ options: ChannelOptions, at now: Instant) throws(ChannelOpenError) -> ChannelHandle {
-        guard failure == nil, state != .closed else { throw .closed }
+        guard failure == nil, !isClosed else { throw .closed }
         guard options.maxRetransmits.map({ $0 >= 0 }) ?? true, options.maxPacketLifeTime.map({ $0 >= .zero }) ?? true else { throw .conflictingReliability }
         let parameters = ChannelParameters(
             label: options.label, subprotocol: options.subprotocol, ordered: options.ordered,

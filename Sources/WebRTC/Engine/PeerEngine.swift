@@ -35,6 +35,8 @@ package struct PeerEngine: ~Copyable {
     package internal(set) var gatheringState = GatheringState.new
     package internal(set) var counters = DatagramCounters()
     package internal(set) var failure: PeerFailure?
+    /// `close` was called.
+    package internal(set) var isClosed = false
 
     package enum GatheringState: Hashable, Sendable { case new, gathering, complete }
 
@@ -112,7 +114,7 @@ package struct PeerEngine: ~Copyable {
     package mutating func handle(_ datagram: ByteBuffer, path: NetworkPath, at now: Instant) {
         counters.received += 1
         counters.bytesReceived += datagram.readableBytes
-        guard state != .closed else { return }
+        guard !isClosed else { return }
         switch DatagramKind(of: datagram) {
         case .stun:
             counters.stun += 1
@@ -145,12 +147,12 @@ package struct PeerEngine: ~Copyable {
 
     /// At or before now where more is to be sent than one `poll` writes.
     package var deadline: Instant? {
-        guard state != .closed else { return nil }
+        guard !isClosed else { return nil }
         return earliest(iceDeadline, earliest(dtlsDeadline, dtlsConnected ? channels.deadline : nil))
     }
 
     package mutating func handleTimeout(at now: Instant) {
-        guard state != .closed else { return }
+        guard !isClosed else { return }
         ice?.handleTimeout(at: now)
         dtls?.handleTimeout(at: now)
         if dtlsConnected { channels.handleTimeout(at: now) }
@@ -160,7 +162,7 @@ package struct PeerEngine: ~Copyable {
     package mutating func poll(at now: Instant, into batch: inout DatagramBatch) -> Event? {
         notedPath = nil
         if let event = events.popFirst() { return event }
-        guard state != .closed else { return nil }
+        guard !isClosed else { return nil }
         if !opened.isEmpty {
             channels.handle(opened, at: now)
             opened.removeAll()
@@ -169,7 +171,6 @@ package struct PeerEngine: ~Copyable {
             if pollIce(at: now, into: &batch) || pollDTLS(at: now, into: &batch) || pollChannels(at: now) {
                 updateState()
                 if let event = events.popFirst() { return event }
-                if state == .closed { return nil }
                 continue
             }
             updateState()
@@ -180,7 +181,8 @@ package struct PeerEngine: ~Copyable {
 
     /// Ends the connection and writes the goodbye. Nothing happens afterwards.
     package mutating func close(at now: Instant, into batch: inout DatagramBatch) {
-        guard state != .closed else { return }
+        guard !isClosed else { return }
+        isClosed = true
         if dtlsConnected {
             channels.abort(at: now)
             while channels.poll(at: now, into: &outgoing) != nil {}
@@ -233,6 +235,9 @@ extension PeerEngine {
         guard let event = ice?.poll(at: now, into: &batch) else { return false }
         switch event {
         case .localCandidate(let candidate):
+            var candidate = candidate
+            candidate.sdpMid = signalling.mid
+            candidate.sdpMLineIndex = 0
             localCandidates.append(candidate)
             events.append(.localCandidate(candidate))
         case .gatheringComplete:
@@ -297,23 +302,23 @@ extension PeerEngine {
     private mutating func end(_ reason: PeerFailure) {
         guard failure == nil else { return }
         failure = reason
+        state = reason == .closedByPeer ? .closed : .failed
+        events.append(.stateChanged(state))
         events.append(.ended(reason))
     }
 
     /// RTCPeerConnectionState from the states of ICE and DTLS (W3C WebRTC §4.3.3).
-    mutating func updateState() {
+    private mutating func updateState() {
+        guard failure == nil else { return }
         let new: PeerState =
-            switch (failure, iceState) {
-            case (.closedByPeer, _): .disconnected
-            case (.some, _): .failed
-            case (_, .failed): .failed
-            case (_, .disconnected): .disconnected
-            case (_, .new): .new
-            case (_, .closed): .closed
-            case (_, .checking): .connecting
-            case (_, .connected), (_, .completed): dtlsConnected ? .connected : .connecting
+            switch iceState {
+            case .failed: .failed
+            case .disconnected: .disconnected
+            case .new, .closed: .new
+            case .checking: .connecting
+            case .connected, .completed: dtlsConnected ? .connected : .connecting
             }
-        guard new != state, state != .closed, new != .closed else { return }
+        guard new != state else { return }
         state = new
         events.append(.stateChanged(new))
     }

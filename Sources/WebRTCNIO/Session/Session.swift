@@ -12,6 +12,7 @@ actor Session {
 
     /// Datagrams' bytes written in one turn of the loop before other connections get theirs.
     static let bytesPerTurn = 512 << 10
+    static let roundsPerTurn = 64
     /// Events that nobody took; beyond it the peer's new channels are refused.
     static let maximumEvents = 4096
 
@@ -33,7 +34,6 @@ actor Session {
     private(set) var closeReason: PeerConnectionError?
     private var setupTime: Duration?
     private var isEnded: Bool { closeReason != nil }
-    private var hasStarted = false
     private var isGathering = false
     private var lookups = 0
     private var asked: Set<String> = []
@@ -71,9 +71,8 @@ actor Session {
     }
 
     /// Joins the endpoint.
-    func start() {
-        guard !hasStarted else { return }
-        hasStarted = true
+    func start() throws {
+        guard !endpoint.router.value.sockets.isEmpty else { throw PeerConnectionError(.endpointClosed) }
         if ownsEndpoint { endpoint.router.value.setOwner(self) } else { endpoint.router.value.add(self, ufrag: engine.localUfrag) }
     }
 
@@ -228,6 +227,7 @@ actor Session {
         guard !isEnded else { return }
         isFlushScheduled = false
         var written = 0
+        var rounds = 0
         while true {
             while let event = engine.poll(at: now, into: &batch) {
                 react(to: event, at: now)
@@ -237,9 +237,10 @@ actor Session {
             write()
             relieveCrowded()
             guard let deadline = engine.deadline, deadline <= now else { break }
-            if written >= Self.bytesPerTurn {
-                // others' turn; the timer would come too late
-                setNeedsFlush()
+            rounds += 1
+            if written >= Self.bytesPerTurn || rounds == Self.roundsPerTurn {
+                // NIO runs tasks until none is left and only then looks at sockets: a moment's delay lets acknowledgements in
+                armTimer(notBefore: .now + .microseconds(30))
                 return
             }
             engine.handleTimeout(at: now)
@@ -265,8 +266,9 @@ actor Session {
     }
 
     /// The armed timer stays where the deadline moved back: it will find nothing due and arm the next, which is cheaper than a new one per burst.
-    private func armTimer() {
-        guard let deadline = engine.deadline else { return }
+    private func armTimer(notBefore bound: Instant? = nil) {
+        guard var deadline = engine.deadline else { return }
+        if let bound { deadline = max(deadline, bound) }
         if let timer, timer.due <= deadline { return }
         timer?.callback.cancel()
         // it throws only where the loop is shutting down, and then nothing is left to do
@@ -387,7 +389,6 @@ actor Session {
         guard !isEnded else { return }
         let now = Instant.now
         closeReason = reason
-        batch.removeAll()
         engine.close(at: now, into: &batch)
         if farewell { write() }
         batch = DatagramBatch()

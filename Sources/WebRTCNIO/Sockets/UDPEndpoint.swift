@@ -42,6 +42,7 @@ public final class UDPEndpoint: Sendable {
     public static func bind(
         host: String? = nil, port: Int = 0, on group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton, includeLoopback: Bool = false
     ) async throws -> UDPEndpoint {
+        guard (0...65_535).contains(port) else { throw PeerConnectionError(.invalidArgument, "port \(port)") }
         let loop = group.next()
         let addresses = try host.map { [try SocketAddress(ipAddress: $0, port: port)] } ?? interfaceAddresses(port: port, includeLoopback: includeLoopback)
         let router = try await loop.submit { NIOLoopBound(EndpointRouter(), eventLoop: loop) }.get()
