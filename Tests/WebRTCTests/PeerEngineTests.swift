@@ -1,3 +1,4 @@
+import Ciphers
 import NIOCore
 import NetworkSimulator
 import Testing
@@ -11,7 +12,7 @@ import Wire
     }
 
     private func connected(seed: UInt64, conditions: LinkConditions = .init()) throws -> (PeerPair, ChannelHandle) {
-        var pair = try PeerPair(seed: seed, conditions: conditions)
+        let pair = try PeerPair(seed: seed, conditions: conditions)
         let channel = try pair.left.engine.createDataChannel(ChannelOptions(label: "test"), at: pair.now)
         try pair.negotiate()
         let isUp = pair.run(for: .seconds(30)) { $0.left.opened.count == 1 && $0.right.channels.count == 1 }
@@ -31,7 +32,7 @@ import Wire
 
     @Test("Messages of every size arrive once, in order, text as text", arguments: [4, 5] as [UInt64])
     func messages(seed: UInt64) throws {
-        var (pair, channel) = try connected(seed: seed)
+        let (pair, channel) = try connected(seed: seed)
         let sizes = [0, 1, 2, 1000, 1143, 1144, 1145, 16_384, 65_536, 300_000]
         for (index, size) in sizes.enumerated() {
             try pair.left.engine.send(payload(size, seed: UInt64(index)), isText: index % 2 == 0, on: channel, at: pair.now)
@@ -57,7 +58,7 @@ import Wire
         conditions.loss = weather.loss
         conditions.duplication = weather.duplication
         conditions.reordering = weather.reordering
-        var (pair, channel) = try connected(seed: seed, conditions: conditions)
+        let (pair, channel) = try connected(seed: seed, conditions: conditions)
         let back = try #require(pair.right.channels.first)
         for index in 0..<40 {
             try pair.left.engine.send(payload(index * 500, seed: UInt64(index)), isText: false, on: channel, at: pair.now)
@@ -73,7 +74,7 @@ import Wire
 
     @Test("A channel made after negotiation opens, and closing it reaches the peer after its data")
     func laterChannel() throws {
-        var (pair, _) = try connected(seed: 21)
+        let (pair, _) = try connected(seed: 21)
         var options = ChannelOptions(label: "later")
         options.subprotocol = "p"
         options.ordered = false
@@ -90,7 +91,7 @@ import Wire
 
     @Test("A peer that stops reading stops the sender, and memory stays bounded; reading again releases it")
     func backpressure() throws {
-        var pair = try PeerPair(seed: 31) { $0.receiveWindow = 256 << 10 }
+        let pair = try PeerPair(seed: 31) { $0.receiveWindow = 256 << 10 }
         let channel = try pair.left.engine.createDataChannel(ChannelOptions(label: "test"), at: pair.now)
         try pair.negotiate()
         let isUp = pair.run(for: .seconds(30)) { $0.left.opened.count == 1 && $0.right.channels.count == 1 }
@@ -110,7 +111,7 @@ import Wire
 
     @Test("RFC 8122 §6.2: a certificate that signalling did not promise fails the connection on both sides, and no data passes")
     func wrongFingerprint() throws {
-        var pair = try PeerPair(seed: 41)
+        let pair = try PeerPair(seed: 41)
         let stranger = try PeerPair(seed: 42)
         _ = try pair.left.engine.createDataChannel(ChannelOptions(label: "test"), at: pair.now)
         let mine = pair.right.engine.configuration.certificate.fingerprint.description
@@ -134,7 +135,7 @@ import Wire
 
     @Test("close tells the peer at once, and the peer's engine ends as closed by its peer")
     func closing() throws {
-        var (pair, _) = try connected(seed: 51)
+        let (pair, _) = try connected(seed: 51)
         var batch = DatagramBatch()
         pair.left.engine.close(at: pair.now, into: &batch)
         for index in 0..<batch.count {
@@ -148,7 +149,7 @@ import Wire
 
     @Test("RFC 7675: a peer that vanishes is noticed within 40 s")
     func vanishing() throws {
-        var (pair, _) = try connected(seed: 61)
+        let (pair, _) = try connected(seed: 61)
         pair.toRight.conditions.isDown = true
         pair.toLeft.conditions.isDown = true
         let isNoticed = pair.run(for: .seconds(40)) { $0.left.engine.failure != nil && $0.right.engine.failure != nil }
@@ -157,7 +158,7 @@ import Wire
 
     @Test("RFC 7983: datagrams of no layer are counted and change nothing")
     func garbage() throws {
-        var (pair, channel) = try connected(seed: 71)
+        let (pair, channel) = try connected(seed: 71)
         var generator = SplitMix64(seed: 71)
         let path = NetworkPath(local: pair.left.address, remote: pair.right.address)
         for first in 0...255 {
@@ -177,7 +178,7 @@ import Wire
 
     @Test("RFC 8829 §3.2: verbs that do not fit the state are refused")
     func wrongStates() throws {
-        var pair = try PeerPair(seed: 81)
+        let pair = try PeerPair(seed: 81)
         #expect(throws: SignallingError.self) { try pair.left.engine.createAnswer() }
         #expect(throws: SignallingError.self) { try pair.left.engine.setLocalDescription(SessionDescription(kind: .answer, sdp: ""), at: pair.now) }
         #expect(throws: SignallingError.self) { try pair.left.engine.setRemoteDescription(SessionDescription(kind: .offer, sdp: "not SDP"), at: pair.now) }

@@ -5,7 +5,7 @@ import WebRTC
 import Wire
 
 /// Two peer engines on a simulated network, stepped from deadline to deadline in virtual time.
-struct PeerPair: ~Copyable {
+final class PeerPair {
     struct Side: ~Copyable {
         var engine: PeerEngine
         var address: TransportAddress
@@ -19,10 +19,9 @@ struct PeerPair: ~Copyable {
         var reads = true
 
         init(seed: UInt64, address: TransportAddress, configure: (inout PeerConfiguration) -> Void) throws {
-            var generator = SplitMix64(seed: seed)
-            var configuration = PeerConfiguration(certificate: try Certificate.selfSigned(), cookieKey: (0..<32).map { _ in UInt8.random(in: 0...255, using: &generator) })
+            var configuration = PeerConfiguration(certificate: try Certificate.selfSigned(), cookieKey: Array(repeating: UInt8(truncatingIfNeeded: seed), count: 32))
             configure(&configuration)
-            engine = PeerEngine(configuration: configuration, generator: generator)
+            engine = PeerEngine(configuration: configuration, generator: SplitMix64(seed: seed))
             self.address = address
         }
     }
@@ -44,7 +43,7 @@ struct PeerPair: ~Copyable {
     }
 
     /// Offer from the left, answer from the right; signalling itself takes no time and loses nothing.
-    mutating func negotiate() throws {
+    func negotiate() throws {
         left.engine.addLocalAddress(left.address, at: now)
         left.engine.endOfLocalAddresses(at: now)
         right.engine.addLocalAddress(right.address, at: now)
@@ -61,7 +60,7 @@ struct PeerPair: ~Copyable {
     }
 
     /// Steps until `done` or until the virtual time is over; says whether it was done.
-    mutating func run(for limit: Duration, until done: (borrowing PeerPair) -> Bool = { _ in false }) -> Bool {
+    func run(for limit: Duration, until done: (PeerPair) -> Bool = { _ in false }) -> Bool {
         let end = now + limit
         pump()
         var steps = 0
@@ -87,7 +86,7 @@ struct PeerPair: ~Copyable {
     }
 
     /// Drains both engines onto the links.
-    mutating func pump() {
+    func pump() {
         Self.drain(&left, &batch, onto: &toRight, now: now)
         Self.drain(&right, &batch, onto: &toLeft, now: now)
     }

@@ -1,0 +1,2 @@
+// Descriptions and candidates are part of this room's public API.
+@_exported public import WebRTC
