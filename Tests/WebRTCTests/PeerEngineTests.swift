@@ -30,6 +30,14 @@ import Wire
         #expect(pair.left.engine.signallingState == .stable)
     }
 
+    @Test("ICE and DTLS connect within a few round trips", arguments: [7, 8] as [UInt64])
+    func transport(seed: UInt64) throws {
+        let pair = try PeerPair(seed: seed)
+        try pair.negotiate()
+        let isUp = pair.run(for: .milliseconds(500)) { $0.left.engine.state == .connected && $0.right.engine.state == .connected }
+        #expect(isUp, "\(pair.left.engine.state) \(pair.right.engine.state) at \(pair.now)")
+    }
+
     @Test("Messages of every size arrive once, in order, text as text", arguments: [4, 5] as [UInt64])
     func messages(seed: UInt64) throws {
         let (pair, channel) = try connected(seed: seed)

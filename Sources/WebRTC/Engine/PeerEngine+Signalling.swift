@@ -12,45 +12,53 @@ struct Signalling {
     var state = PeerSignallingState.stable
     let credentials: IceCredentials
     let sessionID: UInt64
-    var version: UInt64 = 0
-    /// The m-section's name; the offerer's choice.
-    var mid = "0"
-    /// Kinds of what is set or pending; the local text is written afresh with the candidates of the moment.
+    /// The local description's kind and DTLS role; its text is written afresh with the candidates of the moment.
     var localKind: SessionDescription.Kind?
-    var localSetup = DTLSSetup.actpass
-    var remote: RemoteMedia?
+    var localSetup = SDP.Setup.actpass
+    /// The candidates' section; the offerer's choice.
+    var mid = "0"
+    var mediaIndex = 0
+    /// What the peer's description says, and its candidates as far as ICE does not have them yet.
+    var remote: DataSession?
+    var remoteCandidates: [IceCandidate] = []
+    var remoteSDP: SDP?
     var remoteDescription: SessionDescription?
     var hasRemoteEnd = false
 
-    init(using generator: inout any RandomNumberGenerator & Sendable) {
+    init(using generator: inout some RandomNumberGenerator & Sendable) {
         credentials = .random(using: &generator)
+        // RFC 8829 §5.2.1: the top bit is zero
         sessionID = generator.next() >> 1
     }
 }
 
 extension PeerEngine {
+    /// Candidates of the peer that are kept for ICE.
+    static let maximumRemoteCandidates = 128
+
     package var signallingState: PeerSignallingState { signalling.state }
     package var localUfrag: String { signalling.credentials.ufrag }
     package var remoteDescription: SessionDescription? { signalling.remoteDescription }
-    /// nil until the peer's description said it.
-    package var remoteMaximumMessageSize: Int? { signalling.remote.map(\.maximumMessageSize) }
+    /// The largest message the peer takes; nil for no limit, and until its description said it.
+    package var remoteMaximumMessageSize: Int? { signalling.remote?.maximumMessageSize }
 
     /// With the candidates found so far.
     package var localDescription: SessionDescription? {
-        signalling.localKind.map { describe($0, setup: signalling.localSetup) }
+        guard let kind = signalling.localKind else { return nil }
+        return try? describe(kind, setup: signalling.localSetup)
     }
 
     package mutating func createOffer() throws(SignallingError) -> SessionDescription {
         guard signalling.state == .stable || signalling.state == .haveLocalOffer else { throw wrongState("createOffer") }
-        return describe(.offer, setup: signalling.localKind == nil ? .actpass : .actpass)
+        return try describe(.offer, setup: .actpass)
     }
 
     package mutating func createAnswer() throws(SignallingError) -> SessionDescription {
         guard signalling.state == .haveRemoteOffer else { throw wrongState("createAnswer") }
-        return describe(.answer, setup: answerSetup)
+        return try describe(.answer, setup: try answerSetup)
     }
 
-    /// nil applies the offer or answer that fits the state. The text given is not parsed: what it says is what the engine does, whatever was edited.
+    /// nil applies the offer or answer that fits the state. The text given is not read: what counts is what the engine would write now.
     package mutating func setLocalDescription(_ description: SessionDescription?, at now: Instant) throws(SignallingError) {
         let kind = description?.kind ?? (signalling.state == .haveRemoteOffer ? .answer : .offer)
         switch (kind, signalling.state) {
@@ -60,15 +68,15 @@ extension PeerEngine {
             signalling.localSetup = .actpass
             startIce(isControlling: true, at: now)
         case (.answer, .haveRemoteOffer):
-            signalling.state = .stable
+            signalling.localSetup = try answerSetup
             signalling.localKind = .answer
-            signalling.localSetup = answerSetup
-            // an answerer that controls: the offerer is lite (RFC 8445 §6.1.1)
-            startIce(isControlling: signalling.remote?.isLite ?? false, at: now)
+            signalling.state = .stable
+            // an answerer controls where the offerer is lite (RFC 8445 §6.1.1)
+            startIce(isControlling: signalling.remote?.isIceLite ?? false, at: now)
             try connect(at: now)
         case (.rollback, .haveLocalOffer):
             signalling.state = .stable
-            signalling.localKind = nil
+            if dtls == nil { signalling.localKind = nil }
         default: throw wrongState("setLocalDescription(\(kind))")
         }
     }
@@ -76,41 +84,33 @@ extension PeerEngine {
     package mutating func setRemoteDescription(_ description: SessionDescription, at now: Instant) throws(SignallingError) {
         switch (description.kind, signalling.state) {
         case (.offer, .stable):
-            let remote = try accept(description)
-            signalling.remote = remote
-            signalling.mid = remote.mid
+            try accept(description)
             signalling.state = .haveRemoteOffer
         case (.answer, .haveLocalOffer):
-            let remote = try accept(description)
-            guard remote.setup != .actpass else { throw .unusable("an answer must choose its DTLS role (RFC 8842 §5.2)") }
-            signalling.remote = remote
+            try accept(description)
             signalling.state = .stable
             try connect(at: now)
         case (.rollback, .haveRemoteOffer):
             signalling.state = .stable
-            signalling.remoteDescription = nil
-            if dtls == nil { signalling.remote = nil }
-            return
+            if dtls == nil { (signalling.remote, signalling.remoteSDP, signalling.remoteDescription) = (nil, nil, nil) }
         default: throw wrongState("setRemoteDescription(\(description.kind))")
         }
-        signalling.remoteDescription = description
     }
 
     /// nil: the peer has no more.
     package mutating func addIceCandidate(_ candidate: IceCandidate?, at now: Instant) throws(SignallingError) {
-        guard signalling.remoteDescription != nil else { throw wrongState("addIceCandidate") }
+        guard let remote = signalling.remote else { throw wrongState("addIceCandidate") }
         guard let candidate else {
             signalling.hasRemoteEnd = true
             ice?.endOfRemoteCandidates(at: now)
             return
         }
         // of another generation (RFC 8838 §11): it cannot be checked
-        if let ufrag = candidate.usernameFragment, let remote = signalling.remote, ufrag != remote.credentials.ufrag { return }
-        if ice != nil, dtls != nil {
+        if let ufrag = candidate.usernameFragment, ufrag != remote.credentials.ufrag { return }
+        if dtls != nil {
             ice?.addRemoteCandidate(candidate, at: now)
-        } else {
-            guard signalling.remote.map({ $0.candidates.count < RemoteMedia.maximumCandidates }) ?? false else { return }
-            signalling.remote?.candidates.append(candidate)
+        } else if signalling.remoteCandidates.count < Self.maximumRemoteCandidates {
+            signalling.remoteCandidates.append(candidate)
         }
     }
 
@@ -118,18 +118,38 @@ extension PeerEngine {
 
     private func wrongState(_ verb: String) -> SignallingError { .wrongState("\(verb) while \(signalling.state)") }
 
-    /// An answerer is the client where it may choose: it then speaks first, half a round trip earlier (RFC 8842 §5.3).
-    private var answerSetup: DTLSSetup {
-        if dtls != nil { return isDTLSClient ? .active : .passive }
-        return signalling.remote?.setup == .active ? .passive : .active
+    /// The role that was agreed on stays for the life of the connection.
+    private var answerSetup: SDP.Setup {
+        get throws(SignallingError) {
+            if dtls != nil { return isDTLSClient ? .active : .passive }
+            guard let setup = signalling.remote?.setup.answer else { throw .unusable("\(SDPError(.invalidSetup))") }
+            return setup
+        }
     }
 
-    private func accept(_ description: SessionDescription) throws(SignallingError) -> RemoteMedia {
-        let remote = try RemoteMedia(parsing: description)
-        if let known = signalling.remote, dtls != nil, known.credentials != remote.credentials {
-            throw .unusable("this connection does not restart ICE")
+    private mutating func accept(_ description: SessionDescription) throws(SignallingError) {
+        let sdp: SDP
+        let remote: DataSession
+        do {
+            sdp = try SDP(parsing: description.sdp)
+            remote = try sdp.dataSession(of: description.kind)
+        } catch {
+            throw .unusable("\(error)")
         }
-        return remote
+        if let known = signalling.remote, dtls != nil, known.credentials != remote.credentials {
+            throw .unusable("the peer wants to restart ICE, which this connection does not do yet")
+        }
+        if description.kind == .offer {
+            signalling.mid = remote.mid ?? "0"
+            signalling.mediaIndex = remote.mediaIndex
+        }
+        signalling.remote = remote
+        signalling.remoteSDP = sdp
+        signalling.remoteDescription = description
+        // a candidate that nobody understands is no reason to refuse the rest (RFC 8839 §5.1)
+        let candidates = remote.candidates.prefix(Self.maximumRemoteCandidates).compactMap { try? IceCandidate(sdp: $0) }
+        if dtls == nil { signalling.remoteCandidates = candidates }
+        if remote.hasEndOfCandidates { signalling.hasRemoteEnd = true }
     }
 
     private mutating func startIce(isControlling: Bool, at now: Instant) {
@@ -155,20 +175,35 @@ extension PeerEngine {
             throw .unusable("DTLS: \(error)")
         }
         channels.setRole(isDTLSClient: isDTLSClient)
-        channels.setRemote(port: remote.sctpPort, maximumMessageSize: remote.maximumMessageSize)
-        ice?.setRemoteCredentials(remote.credentials, isLite: remote.isLite, at: now)
-        for candidate in remote.candidates { ice?.addRemoteCandidate(candidate, at: now) }
-        if remote.hasEndOfCandidates || signalling.hasRemoteEnd { ice?.endOfRemoteCandidates(at: now) }
+        // SCTP says 0 where there is no limit
+        channels.setRemote(port: remote.sctpPort, maximumMessageSize: remote.maximumMessageSize ?? 0)
+        ice?.setRemoteCredentials(remote.credentials, isLite: remote.isIceLite, at: now)
+        for candidate in signalling.remoteCandidates { ice?.addRemoteCandidate(candidate, at: now) }
+        signalling.remoteCandidates = []
+        if signalling.hasRemoteEnd { ice?.endOfRemoteCandidates(at: now) }
         let waiting = early
         early = []
         for (datagram, path) in waiting { handle(datagram, path: path, at: now) }
     }
 
-    private func describe(_ kind: SessionDescription.Kind, setup: DTLSSetup) -> SessionDescription {
-        LocalMedia(
-            sessionID: signalling.sessionID, version: signalling.version, mid: signalling.mid, credentials: signalling.credentials,
-            isLite: configuration.isLite, fingerprint: configuration.certificate.fingerprint, setup: setup, sctpPort: 5000,
-            maximumMessageSize: configuration.maximumMessageSize, candidates: localCandidates, hasEndOfCandidates: gatheringState == .complete
-        ).description(kind, answering: kind == .answer ? signalling.remoteDescription : nil)
+    private func describe(_ kind: SessionDescription.Kind, setup: SDP.Setup) throws(SignallingError) -> SessionDescription {
+        var local = LocalDataSession(
+            sessionID: signalling.sessionID, credentials: signalling.credentials, fingerprints: [configuration.certificate.fingerprint],
+            maximumMessageSize: configuration.maximumMessageSize)
+        // RFC 8829 §5.2.2: the version grows when something changed, and only candidates do
+        local.version = UInt64(localCandidates.count) + (gatheringState == .complete ? 2 : 1)
+        local.mid = signalling.mid
+        local.isIceLite = configuration.isLite
+        local.setup = setup
+        local.candidates = localCandidates.map(\.sdp)
+        local.hasEndOfCandidates = gatheringState == .complete
+        local.defaultAddress = localCandidates.max { $0.priority < $1.priority }?.transportAddress
+        guard kind != .offer else { return SessionDescription(kind: kind, sdp: SDP.offer(local).text) }
+        guard let offer = signalling.remoteSDP else { throw wrongState("createAnswer") }
+        do {
+            return SessionDescription(kind: kind, sdp: try offer.answer(local).text)
+        } catch {
+            throw .unusable("\(error)")
+        }
     }
 }

@@ -237,7 +237,7 @@ extension PeerEngine {
         case .localCandidate(let candidate):
             var candidate = candidate
             candidate.sdpMid = signalling.mid
-            candidate.sdpMLineIndex = 0
+            candidate.sdpMLineIndex = signalling.mediaIndex
             localCandidates.append(candidate)
             events.append(.localCandidate(candidate))
         case .gatheringComplete:
