@@ -38,13 +38,15 @@ final class OpenVINORequestPool: Sendable {
         var nextID: UInt64 = 0
     }
 
-    let count: Int
+    /// All of them, idle or not: what the engine works on is not in `idle`.
+    private let requests: [OpenVINORequest]
     private let state: Mutex<State>
+    var count: Int { requests.count }
 
     init(network: OpenVINONetwork, count: Int) throws(InferenceError) {
         var requests: [OpenVINORequest] = []
         for _ in 0..<count { requests.append(try OpenVINORequest(network: network)) }
-        self.count = count
+        self.requests = requests
         state = Mutex(State(idle: requests))
         for request in requests { request.ended = { [weak self, weak request] in request.map { request in self?.requestEnded(request) } } }
     }
