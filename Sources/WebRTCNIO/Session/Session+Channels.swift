@@ -2,8 +2,8 @@ import NIOCore
 import WebRTC
 import Wire
 
-/// What the session knows of one data channel beside the engine.
-struct ChannelRecord {
+/// What the session knows of one data channel beside the engine. Belongs to the session.
+final class ChannelRecord {
     /// Messages and bytes that one visit of a reader takes at most; the first message goes whatever its size.
     static let messagesPerVisit = 64
     static let bytesPerVisit = 256 << 10
@@ -22,6 +22,8 @@ struct ChannelRecord {
     /// Tasks that wait for the buffered amount to fall to their limit.
     var senders: [(key: Waiters.Key, limit: Int)] = []
     var isDrained = false
+
+    init(isOpen: Bool) { self.isOpen = isOpen }
 }
 
 extension Session {
@@ -65,7 +67,7 @@ extension Session {
             let record = try live(handle)
             if record.isOpen { return }
             let key = waiters.newKey()
-            channels[handle]?.openers.append(key)
+            record.openers.append(key)
             try await waitFor(key)
         }
     }
@@ -103,9 +105,9 @@ extension Session {
 
     func waitUntilBuffered(atMost limit: Int, on handle: ChannelHandle) async throws {
         while engine.bufferedAmount(of: handle) > limit {
-            _ = try live(handle)
+            let record = try live(handle)
             let key = waiters.newKey()
-            channels[handle]?.senders.append((key, limit))
+            record.senders.append((key, limit))
             crowded.insert(handle)
             try await waitFor(key)
         }
@@ -117,25 +119,23 @@ extension Session {
         guard !crowded.isEmpty else { return }
         for handle in crowded {
             let amount = engine.bufferedAmount(of: handle)
-            guard var record = channels[handle], record.senders.contains(where: { amount <= $0.limit }) else { continue }
-            channels[handle]?.senders = []
+            guard let record = channels[handle], record.senders.contains(where: { amount <= $0.limit }) else { continue }
             let ready = record.senders.filter { amount <= $0.limit }
             record.senders.removeAll { amount <= $0.limit }
-            channels[handle]?.senders = record.senders
             if record.senders.isEmpty { crowded.remove(handle) }
             for waiter in ready { waiters.wake(waiter.key) }
         }
     }
 
     func drained(_ handle: ChannelHandle) async throws {
-        _ = try live(handle)
-        channels[handle]?.isDrained = false
+        let record = try live(handle)
+        record.isDrained = false
         engine.notifyWhenAcknowledged(handle, at: .now)
         setNeedsFlush()
-        while channels[handle]?.isDrained == false {
+        while !record.isDrained {
             _ = try live(handle)
             let key = waiters.newKey()
-            channels[handle]?.drainers.append(key)
+            record.drainers.append(key)
             try await waitFor(key)
         }
     }
@@ -154,39 +154,33 @@ extension Session {
             engine.consume(size, on: handle, at: now)
             return
         }
-        channels[handle]?.queue.append((message, size))
-        if !record.readers.isEmpty { wakeReaders(of: handle) }
-    }
-
-    private func wakeReaders(of handle: ChannelHandle) {
-        guard let keys = channels[handle]?.readers else { return }
-        channels[handle]?.readers = []
-        for key in keys { waiters.wake(key) }
+        record.queue.append((message, size))
+        waiters.wake(&record.readers)
     }
 
     /// What waits, up to a bound; empty when the channel has ended in order.
     func nextMessages(of handle: ChannelHandle) async throws(DataChannelError) -> CircularBuffer<DataChannel.Message> {
         while true {
             guard let record = channels[handle] else { return [] }
-            if !record.queue.isEmpty { return take(from: handle) }
+            if !record.queue.isEmpty { return take(from: record, handle) }
             if let end = record.end {
                 if end.code == .closed { return [] }
                 throw end
             }
             let key = waiters.newKey()
-            channels[handle]?.readers.append(key)
+            record.readers.append(key)
             guard await park(key) == .ready else { throw DataChannelError(.cancelled) }
         }
     }
 
-    private func take(from handle: ChannelHandle) -> CircularBuffer<DataChannel.Message> {
+    private func take(from record: ChannelRecord, _ handle: ChannelHandle) -> CircularBuffer<DataChannel.Message> {
         var batch = CircularBuffer<DataChannel.Message>()
         var bytes = 0
-        while batch.count < ChannelRecord.messagesPerVisit, let next = channels[handle]?.queue.first {
+        while batch.count < ChannelRecord.messagesPerVisit, let next = record.queue.first {
             guard batch.isEmpty || bytes + next.bytes <= ChannelRecord.bytesPerVisit else { break }
             bytes += next.bytes
             batch.append(next.message)
-            channels[handle]?.queue.removeFirst()
+            record.queue.removeFirst()
         }
         if closeReason == nil {
             engine.consume(bytes, on: handle, at: .now)
@@ -196,27 +190,26 @@ extension Session {
     }
 
     func setHandler(_ handler: (@Sendable (DataChannel.Message) -> Void)?, of handle: ChannelHandle) {
-        channels[handle]?.handler = handler
+        guard let record = channels[handle] else { return }
+        record.handler = handler
         guard let handler else { return }
-        while channels[handle]?.queue.isEmpty == false {
-            for message in take(from: handle) { handler(message) }
+        while !record.queue.isEmpty {
+            for message in take(from: record, handle) { handler(message) }
         }
     }
 
     // MARK: The channel's life
 
     func channelOpened(_ handle: ChannelHandle) {
-        channels[handle]?.isOpen = true
-        guard var keys = channels[handle]?.openers else { return }
-        channels[handle]?.openers = []
-        waiters.wake(&keys)
+        guard let record = channels[handle] else { return }
+        record.isOpen = true
+        waiters.wake(&record.openers)
     }
 
     func channelDrained(_ handle: ChannelHandle) {
-        channels[handle]?.isDrained = true
-        guard var keys = channels[handle]?.drainers else { return }
-        channels[handle]?.drainers = []
-        waiters.wake(&keys)
+        guard let record = channels[handle] else { return }
+        record.isDrained = true
+        waiters.wake(&record.drainers)
     }
 
     func channelClosed(_ handle: ChannelHandle) { end(handle, DataChannelError(.closed)) }
@@ -224,7 +217,7 @@ extension Session {
     /// Everybody who waits looks again and finds the end.
     func end(_ handle: ChannelHandle, _ error: DataChannelError) {
         guard let record = channels[handle], record.end == nil else { return }
-        channels[handle]?.end = error
+        record.end = error
         crowded.remove(handle)
         for key in record.readers + record.openers + record.drainers + record.closers + record.senders.map(\.key) { waiters.wake(key) }
     }
@@ -235,7 +228,7 @@ extension Session {
         setNeedsFlush()
         while let record = channels[handle], record.end == nil {
             let key = waiters.newKey()
-            channels[handle]?.closers.append(key)
+            record.closers.append(key)
             guard await park(key) == .ready else { return }
         }
     }

@@ -22,7 +22,6 @@ actor Session {
     let logger: Logger?
 
     var engine: PeerEngine
-    private var batch = DatagramBatch()
     private var claimed: NetworkPath?
     private var isFlushScheduled = false
     private var timer: (callback: NIOScheduledCallback, due: Instant)?
@@ -226,15 +225,16 @@ actor Session {
     func flush(at now: Instant) {
         guard !isEnded else { return }
         isFlushScheduled = false
+        let router = endpoint.router.value
         var written = 0
         var rounds = 0
         while true {
-            while let event = engine.poll(at: now, into: &batch) {
+            while let event = engine.poll(at: now, into: &router.scratch) {
                 react(to: event, at: now)
                 if isEnded { return }
             }
-            written += batch.packets.bytes.writerIndex
-            write()
+            written += router.scratch.packets.bytes.writerIndex
+            write(router)
             relieveCrowded()
             guard let deadline = engine.deadline, deadline <= now else { break }
             rounds += 1
@@ -248,18 +248,17 @@ actor Session {
         armTimer()
     }
 
-    private func write() {
-        guard !batch.isEmpty else { return }
-        if !ownsEndpoint { claimAddresses() }
-        endpoint.router.value.send(batch)
-        batch.removeAll()
+    private func write(_ router: EndpointRouter) {
+        guard !router.scratch.isEmpty else { return }
+        if !ownsEndpoint { claimAddresses(router) }
+        router.sendScratch()
     }
 
     /// Answers from where we send to are ours.
-    private func claimAddresses() {
+    private func claimAddresses(_ router: EndpointRouter) {
         var previous = claimed
-        for path in batch.paths where path != previous {
-            endpoint.router.value.claim(path.remote, for: self, proved: false)
+        for path in router.scratch.paths where path != previous {
+            router.claim(path.remote, for: self, proved: false)
             previous = path
         }
         claimed = previous
@@ -389,12 +388,13 @@ actor Session {
         guard !isEnded else { return }
         let now = Instant.now
         closeReason = reason
-        engine.close(at: now, into: &batch)
-        if farewell { write() }
-        batch = DatagramBatch()
+        let router = endpoint.router.value
+        engine.close(at: now, into: &router.scratch)
+        if farewell { write(router) }
+        router.scratch.removeAll()
         timer?.callback.cancel()
         timer = nil
-        endpoint.router.value.remove(self)
+        router.remove(self)
         if ownsEndpoint { endpoint.closeNow() }
 
         let isClean = reason.code == .closed || reason.code == .closedByPeer

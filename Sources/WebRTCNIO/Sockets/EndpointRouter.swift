@@ -112,6 +112,14 @@ final class EndpointRouter {
         return nil
     }
 
+    /// What the session that has its turn is writing: one for all, since each sends before its turn ends.
+    var scratch = DatagramBatch()
+
+    func sendScratch() {
+        send(scratch)
+        scratch.removeAll()
+    }
+
     /// Sends the whole batch, run by run of one local address.
     func send(_ batch: borrowing DatagramBatch) {
         var index = 0
