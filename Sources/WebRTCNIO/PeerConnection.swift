@@ -112,8 +112,9 @@ extension PeerConnection {
                 switch await connection.session.nextEvent() {
                 case .none: nil
                 case .plain(let event): event
-                case .channel(let handle, let label, let options): .dataChannel(
-                    DataChannel(handle: handle, label: label, options: options, connection: connection))
+                case .channel(let handle, let label, let options):
+                    .dataChannel(
+                        DataChannel(handle: handle, label: label, options: options, connection: connection))
                 }
             }
         }

@@ -213,7 +213,8 @@ import Wire
     func trickle() async throws {
         let offerer = try await PeerConnection(configuration: ConnectedPair.loopback())
         let answerer = try await PeerConnection(configuration: ConnectedPair.loopback())
-        @Sendable func forward(_ from: PeerConnection, _ to: PeerConnection, _ channels: AsyncStream<DataChannel>.Continuation? = nil) -> Task<Void, any Error> {
+        @Sendable func forward(_ from: PeerConnection, _ to: PeerConnection, _ channels: AsyncStream<DataChannel>.Continuation? = nil) -> Task<Void, any Error>
+        {
             Task {
                 for await event in from.events {
                     switch event {

@@ -52,7 +52,9 @@ import Wire
         #expect(DNSMessage.address(of: "host.local", in: loop) == nil)
     }
 
-    @Test("Only .local names are asked for, and only ones that DNS can carry", arguments: ["example.com", "local", "", ".local", "a..local", String(repeating: "x", count: 64) + ".local"])
+    @Test(
+        "Only .local names are asked for, and only ones that DNS can carry",
+        arguments: ["example.com", "local", "", ".local", "a..local", String(repeating: "x", count: 64) + ".local"])
     func refusedQueries(name: String) {
         #expect(DNSMessage.query(for: name) == nil)
     }

@@ -60,7 +60,9 @@ import Wire
 
     @Test(
         "Over a bad path all messages arrive, both ways, in order",
-        arguments: [Weather(loss: 0.05), Weather(duplication: 0.2), Weather(reordering: 0.2), Weather(loss: 0.1, duplication: 0.1, reordering: 0.1)], [11, 12] as [UInt64])
+        arguments: [
+            Weather(loss: 0.05), Weather(duplication: 0.2), Weather(reordering: 0.2), Weather(loss: 0.1, duplication: 0.1, reordering: 0.1),
+        ], [11, 12] as [UInt64])
     func badPath(weather: Weather, seed: UInt64) throws {
         var conditions = LinkConditions()
         conditions.loss = weather.loss
@@ -198,12 +200,6 @@ import Wire
 
     private func replacing(_ old: String, by new: String, in text: String) -> String {
         guard let range = text.firstRange(of: old) else { return text }
-        return text.replacingCharacters(old, range, new)
-    }
-}
-
-extension String {
-    fileprivate func replacingCharacters(_ old: String, _ range: Range<String.Index>, _ new: String) -> String {
-        String(self[..<range.lowerBound]) + new + String(self[range.upperBound...])
+        return String(text[..<range.lowerBound]) + new + String(text[range.upperBound...])
     }
 }

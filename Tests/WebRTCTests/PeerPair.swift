@@ -19,7 +19,8 @@ final class PeerPair {
         var reads = true
 
         init(seed: UInt64, address: TransportAddress, configure: (inout PeerConfiguration) -> Void) throws {
-            var configuration = PeerConfiguration(certificate: try Certificate.selfSigned(), cookieKey: Array(repeating: UInt8(truncatingIfNeeded: seed), count: 32))
+            let key = [UInt8](repeating: UInt8(truncatingIfNeeded: seed), count: 32)
+            var configuration = PeerConfiguration(certificate: try Certificate.selfSigned(), cookieKey: key)
             configure(&configuration)
             engine = PeerEngine(configuration: configuration, generator: SplitMix64(seed: seed))
             self.address = address
