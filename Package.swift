@@ -27,6 +27,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 
@@ -62,7 +63,7 @@ let rooms: [Target] = [
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",
-        dependencies: ["EveryframeServer", "Everyframe", "Media", "Inference", arguments, logging, lifecycle],
+        dependencies: ["EveryframeServer", "Everyframe", "Media", "Inference", arguments, logging, lifecycle, unixSignals],
         path: "Sources/everyframe-cli",
         swiftSettings: house),
 ]

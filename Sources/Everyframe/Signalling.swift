@@ -1,0 +1,109 @@
+import AsyncHTTPClient
+import FrameTransport
+import Foundation
+import NIOCore
+import NIOHTTP1
+
+/// The HTTP side of setting a stream up: an offer there, an answer back.
+struct Signalling {
+    let configuration: StreamConfiguration
+
+    /// - Returns: the SDP of the answer.
+    func exchange(offer: String, declaredFPS: Double?) async throws(StreamError) -> String {
+        let url = try endpoint()
+        var request = HTTPClientRequest(url: url)
+        request.method = .POST
+        request.headers.add(name: "Content-Type", value: "application/json")
+        if let key = configuration.apiKey { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
+        var body = ByteBuffer()
+        self.body(offer: offer, declaredFPS: declaredFPS).write(into: &body)
+        request.body = .bytes(body)
+        let status: Int
+        let answer: ByteBuffer
+        do {
+            let response = try await HTTPClient.shared.execute(request, timeout: .nanoseconds(configuration.timeouts.signalling.wholeNanoseconds))
+            status = Int(response.status.code)
+            answer = try await response.body.collect(upTo: 4 << 20)
+        } catch {
+            if Task.isCancelled || error is CancellationError { throw StreamError(.cancelled) }
+            throw StreamError(.serverUnreachable, "\(url): \(Self.words(for: error))")
+        }
+        let json = try? JSON(parsing: answer)
+        guard status == 200 else { throw StreamError(.refused, Self.message(in: json, answer), status: status) }
+        guard let sdp = json?["sdp"]?.string, json?["type"]?.string == "answer" else {
+            throw StreamError(.badAnswer, json?["message"]?.string ?? "the server's answer has no SDP in it; is \(configuration.server) the right server?")
+        }
+        return sdp
+    }
+
+    private func endpoint() throws(StreamError) -> String {
+        guard let url = URL(string: configuration.server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
+            let host = url.host, !host.isEmpty
+        else { throw StreamError(.invalidConfiguration, "'\(configuration.server)' is not the http or https URL of a server") }
+        var base = configuration.server
+        while base.hasSuffix("/") { base.removeLast() }
+        return base + "/initialise_webrtc_worker"
+    }
+
+    private func body(offer: String, declaredFPS: Double?) -> JSON {
+        let outputs: JSON
+        switch configuration.dataOutput {
+        case .all: outputs = nil
+        case .none: outputs = []
+        case .named(let names): outputs = .array(names.map(JSON.string))
+        }
+        return [
+            "api_key": configuration.apiKey.map(JSON.string) ?? .null,
+            "workflow_configuration": [
+                "type": "WorkflowConfiguration", "image_input_name": "image", "workflows_parameters": [:],
+                "workflow_specification": [
+                    "version": "1.0", "inputs": [["type": "InferenceImage", "name": "image"]], "steps": [], "outputs": [],
+                ],
+            ],
+            "webrtc_offer": ["type": "offer", "sdp": .string(offer)],
+            "webrtc_realtime_processing": false, "stream_output": [], "data_output": outputs,
+            "declared_fps": declaredFPS.map(JSON.number) ?? .null, "frame_transport": "data_channel", "output_mode": "data_only",
+        ]
+    }
+
+    /// What the server said, in any of the shapes of PROTOCOLS.md section 2.
+    private static func message(in json: JSON?, _ body: ByteBuffer) -> String {
+        if let message = json?["message"]?.string { return message }
+        if let detail = json?["detail"] {
+            if let text = detail.string { return text }
+            let faults = detail.array?.compactMap { fault -> String? in
+                guard let text = fault["msg"]?.string else { return nil }
+                let path = fault["loc"]?.array?.map { $0.string ?? $0.description }.joined(separator: ".") ?? ""
+                return path.isEmpty ? text : "\(path): \(text)"
+            }
+            if let faults, !faults.isEmpty { return faults.joined(separator: "; ") }
+        }
+        return String(String(buffer: body).prefix(200))
+    }
+
+    private static func words(for error: any Error) -> String {
+        if let error = error as? HTTPClientError {
+            if error == .connectTimeout || error == .deadlineExceeded || error == .readTimeout { return "it does not answer in time" }
+            return error.shortDescription
+        }
+        let text = "\(error)"
+        if text.contains("Connection refused") || text.contains("ECONNREFUSED") || text.contains("errno: 111") { return "connection refused" }
+        return text
+    }
+}
+
+extension Duration {
+    var wholeNanoseconds: Int64 { components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000 }
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}
+
+extension String {
+    /// RFC 8841 §6: what the peer accepts in one message; 64 KiB where it does not say, nil where it sets no limit.
+    var announcedMaximumMessageSize: Int? {
+        for line in split(whereSeparator: \.isNewline) where line.hasPrefix("a=max-message-size:") {
+            guard let size = Int(line.dropFirst(19).trimmingCharacters(in: .whitespaces)), size >= 0 else { break }
+            return size == 0 ? nil : size
+        }
+        return 65_536
+    }
+}
