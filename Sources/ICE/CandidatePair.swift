@@ -37,6 +37,9 @@ struct CandidatePair: Sendable {
     /// Controlling: its next check carries USE-CANDIDATE. Controlled: the peer's check carried it, and ours is not answered yet.
     var wantsNomination = false
     var isNominated = false
+    var nominatedAt: Instant?
+    /// The peer nominated it and then, much later, another one.
+    var wasSuperseded = false
 
     var roundTrip: Duration?
     var validSince: Instant?

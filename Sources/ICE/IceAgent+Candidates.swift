@@ -167,7 +167,7 @@ extension IceAgent {
         }
         let isProven = pairs[index].state == .succeeded && (pairs[index].id == selectedID || !isStale(pairs[index], at: now))
         if nominates, !isControlling {
-            if isProven { pairs[index].isNominated = true } else { pairs[index].wantsNomination = true }
+            if isProven { becomeNominated(index, at: now) } else { pairs[index].wantsNomination = true }
         }
         if pairs[index].state != .succeeded || nominates && !isProven {
             trigger(pairs[index].id)

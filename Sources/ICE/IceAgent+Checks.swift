@@ -197,12 +197,10 @@ extension IceAgent {
         if case .check(_, let nominates) = transaction.purpose {
             if nominates, isControlling, transaction.wasControlling {
                 // RFC 8445 §8.1.1
-                pairs[index].isNominated = true
-                pairs[index].wantsNomination = false
+                becomeNominated(index, at: now)
             } else if !isControlling, pairs[index].wantsNomination {
                 // RFC 8445 §7.3.1.5: the peer nominated it before our own check was answered
-                pairs[index].isNominated = true
-                pairs[index].wantsNomination = false
+                becomeNominated(index, at: now)
             }
         }
     }

@@ -36,7 +36,8 @@ extension IceAgent {
 
     var consentDeadline: Instant? {
         guard let index = selectedIndex, pairs[index].state == .succeeded else { return nil }
-        return earliest(earliest(pairs[index].nextConsent, consentExpiry(pairs[index])), silenceBegins(pairs[index]).flatMap { state == .disconnected ? nil : $0 })
+        let next = earliest(pairs[index].nextConsent, consentExpiry(pairs[index]))
+        return state == .disconnected ? next : earliest(next, silenceBegins(pairs[index]))
     }
 
     /// Requests go unanswered for so long that the path counts as disconnected.

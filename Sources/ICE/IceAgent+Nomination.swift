@@ -5,11 +5,13 @@ extension IceAgent {
 
     /// Data goes along the best nominated pair that answers; before nomination, or where it went silent, along the best valid one (RFC 8445 §12.1).
     mutating func select(at now: Instant) {
-        let best = pairs.indices.filter { pairs[$0].state == .succeeded && (pairs[$0].id == selectedID || !isStale(pairs[$0], at: now)) }.max { rank($0, at: now) < rank($1, at: now) }
+        let valid = pairs.indices.filter { pairs[$0].state == .succeeded && (pairs[$0].id == selectedID || !isStale(pairs[$0], at: now)) }
+        let best = valid.max { rank($0, at: now) < rank($1, at: now) }
         guard let best else {
             if selectedID != nil {
                 selectedID = nil
                 selectedPath = nil
+                lookForOthers()
             }
             return
         }
@@ -63,6 +65,20 @@ extension IceAgent {
         let id = pairs[best].id
         triggered.removeAll { $0 == id }
         triggered.insert(id, at: 0)
+    }
+
+    /// Of several nominated pairs the one of the highest priority counts (RFC 8445 §8.1.1), for aggressive peers nominate all within a moment.
+    /// A nomination that comes long after the last one is a change of mind instead: the peer lost its path, and says so before we notice.
+    mutating func becomeNominated(_ index: Int, at now: Instant) {
+        pairs[index].wantsNomination = false
+        guard !pairs[index].isNominated else { return }
+        pairs[index].isNominated = true
+        pairs[index].nominatedAt = now
+        guard !isControlling, let current = selectedIndex, current != index, let since = pairs[current].nominatedAt, pairs[current].isNominated,
+            since + .seconds(2) <= now, !pairs[index].wasSuperseded
+        else { return }
+        pairs[current].isNominated = false
+        pairs[current].wasSuperseded = true
     }
 
     func nominationDeadline(at now: Instant) -> Instant? {
@@ -134,8 +150,9 @@ extension IceAgent {
         }
     }
 
-    /// The selected path went silent: every other one is tried anew.
+    /// The selected path went silent or away: every other one is tried anew.
     private mutating func lookForOthers() {
+        pairs.removeAll { pair in pair.id != selectedID && !bases.contains { $0.address == pair.path.local } }
         for index in pairs.indices where pairs[index].id != selectedID && pairs[index].session == session.number { pairs[index].reset() }
     }
 }

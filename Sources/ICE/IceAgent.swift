@@ -142,9 +142,11 @@ package struct IceAgent: ~Copyable, Sendable {
         pairs.removeAll { $0.id != keeps }
         triggered = []
         transactions = transactions.filter { entry in entry.value.pairID.map { $0 == keeps } ?? true }
+        let old = session.remote?.ufrag
         previousSession = keeps == nil ? nil : session
         session = Session(number: session.number + 1, local: localCredentials, remote: nil)
-        remoteCandidates = []
+        // one that names other credentials may have run ahead of the description
+        remoteCandidates.removeAll { $0.isPeerReflexive || $0.candidate.usernameFragment == nil || $0.candidate.usernameFragment == old }
         hasAllRemoteCandidates = false
         earlyChecks = []
         hasLostConsent = false

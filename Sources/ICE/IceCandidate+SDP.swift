@@ -7,7 +7,7 @@ extension IceCandidate {
         var line = Substring(sdp)
         if line.hasPrefix("a=") { line = line.dropFirst(2) }
         if line.hasPrefix("candidate:") { line = line.dropFirst(10) }
-        let fields = line.split(whereSeparator: { $0 == " " || $0 == "\r" || $0 == "\n" || $0 == "\t" })
+        let fields = line.split(whereSeparator: \.isWhitespace)
         guard fields.count >= 8 else { throw .missingField }
 
         let foundation = String(fields[0])
