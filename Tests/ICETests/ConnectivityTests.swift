@@ -210,7 +210,9 @@ struct ConnectivityTests {
         right.isTrickling = false
         net.start(left, right)
         let name = "4B6f8d0e-9e1a-4f7c-a1b2-0123456789ab.local"
-        left.agent.addRemoteCandidate(try IceCandidate(sdp: "candidate:1 1 udp 2113937151 \(name) 5000 typ host generation 0 ufrag \(right.agent.localCredentials.ufrag)"), at: net.now)
+        let ufrag = right.agent.localCredentials.ufrag
+        let named = try IceCandidate(sdp: "candidate:1 1 udp 2113937151 \(name) 5000 typ host generation 0 ufrag \(ufrag)")
+        left.agent.addRemoteCandidate(named, at: net.now)
         left.agent.addRemoteCandidate(try IceCandidate(sdp: "candidate:2 1 tcp 1518280447 10.0.0.2 9 typ host tcptype active"), at: net.now)
         net.run(.seconds(2))
         #expect(left.agent.counters.checksSent == 0)

@@ -8,8 +8,14 @@ struct IceCandidateTests {
     @Test(
         "Lines of the field are read and written again",
         arguments: [
-            ("candidate:1467250027 1 udp 2122260223 192.168.0.196 46243 typ host generation 0 ufrag abcd network-id 1", "candidate:1467250027 1 udp 2122260223 192.168.0.196 46243 typ host ufrag abcd"),
-            ("a=candidate:2 1 UDP 1694498815 203.0.113.141 8998 typ srflx raddr 10.0.1.1 rport 9\r\n", "candidate:2 1 udp 1694498815 203.0.113.141 8998 typ srflx raddr 10.0.1.1 rport 9"),
+            (
+                "candidate:1467250027 1 udp 2122260223 192.168.0.196 46243 typ host generation 0 ufrag abcd network-id 1",
+                "candidate:1467250027 1 udp 2122260223 192.168.0.196 46243 typ host ufrag abcd"
+            ),
+            (
+                "a=candidate:2 1 UDP 1694498815 203.0.113.141 8998 typ srflx raddr 10.0.1.1 rport 9\r\n",
+                "candidate:2 1 udp 1694498815 203.0.113.141 8998 typ srflx raddr 10.0.1.1 rport 9"
+            ),
             ("0 1 UDP 2122252543 2001:db8::1 61665 typ host", "candidate:0 1 udp 2122252543 2001:db8::1 61665 typ host"),
             ("candidate:3 1 TCP 2105458943 10.0.0.1 9 typ host tcptype active", "candidate:3 1 tcp 2105458943 10.0.0.1 9 typ host tcptype active"),
             ("candidate:1 1 udp 2113937151 AB-cd.local 5000 typ host", "candidate:1 1 udp 2113937151 ab-cd.local 5000 typ host"),

@@ -170,7 +170,9 @@ final class IceWorld {
     private func deliver() {
         while let arrival = world.receive() {
             if stunHosts.contains(arrival.host) {
-                if let answer = StunServer.response(to: arrival.datagram, from: arrival.path.remote) { world.send(answer, along: arrival.path, from: arrival.host) }
+                if let answer = StunServer.response(to: arrival.datagram, from: arrival.path.remote) {
+                    world.send(answer, along: arrival.path, from: arrival.host)
+                }
                 continue
             }
             for peer in peers where peer.host == arrival.host && peer.bases.contains(arrival.path.local) {

@@ -37,7 +37,12 @@ package enum StunError: Error, Hashable, Sendable {
 ///     |                    transaction id (96 bits)                   |
 ///     |  attributes: type (16), length (16), value, padding to 4 …    |
 package struct StunMessage: Sendable {
-    package enum Class: UInt8, Sendable { case request = 0, indication, success, error }
+    package enum Class: UInt8, Sendable {
+        case request = 0
+        case indication
+        case success
+        case error
+    }
 
     package enum Integrity: Sendable, Hashable { case absent, wrong, right }
 
