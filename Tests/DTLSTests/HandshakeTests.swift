@@ -108,7 +108,7 @@ struct HandshakeTests {
         #expect(dropped == 84)
     }
 
-    @Test("RFC 6347 §4.2.4: the handshake gets through loss, reordering and duplication", arguments: Array<UInt64>(1...24))
+    @Test("RFC 6347 §4.2.4: the handshake gets through loss, reordering and duplication", arguments: [UInt64](1...24))
     func badLink(seed: UInt64) throws {
         var conditions = LinkConditions()
         conditions.loss = 0.2

@@ -176,7 +176,7 @@ struct RecordTests {
         #expect(pair.server.received.isEmpty && pair.server.engine.isConnected)
     }
 
-    @Test("garbage, with and without a record header, at any time: no plaintext, no crash, and a connected session stays", arguments: Array<UInt64>(1...8))
+    @Test("garbage, with and without a record header, at any time: no plaintext, no crash, and a connected session stays", arguments: [UInt64](1...8))
     func garbage(seed: UInt64) throws {
         var generator = SplitMix64(seed: seed)
         func junk() -> ByteBuffer {

@@ -49,7 +49,8 @@ extension SDP {
             mid: section.mid,
             credentials: IceCredentials(ufrag: ufrag, password: password),
             isIceLite: isIceLite || section.attributes.contains("ice-lite"),
-            trickles: options.contains { $0.split(separator: " ").contains("trickle") },
+            // blanks part them; libdatachannel writes a comma
+            trickles: options.contains { $0.split(whereSeparator: { $0 == " " || $0 == "," }).contains("trickle") },
             fingerprints: Array(fingerprints),
             setup: try Self.setup(first("setup"), in: kind),
             sctpPort: try section.sctpPort(),

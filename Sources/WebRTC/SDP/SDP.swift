@@ -87,6 +87,11 @@ package struct SDP: Hashable, Sendable {
         /// `BUNDLE` (RFC 9143), `LS`, …
         package var semantics: String
         package var mids: [String]
+
+        package init(semantics: String, mids: [String]) {
+            self.semantics = semantics
+            self.mids = mids
+        }
     }
 }
 
