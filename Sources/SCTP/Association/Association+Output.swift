@@ -1,0 +1,253 @@
+import NIOCore
+import Wire
+
+/// A chunk other than DATA and SACK that waits for the next packet.
+struct ControlChunk {
+    enum Placement {
+        /// Its own packet with this tag and a checksum.
+        case alone(tag: UInt32)
+        /// The first of a packet that carries a checksum.
+        case first
+        case bundled
+    }
+
+    var bytes: ByteBuffer
+    var placement: Placement
+
+    init(_ bytes: ByteBuffer, _ placement: Placement) {
+        self.bytes = bytes
+        self.placement = placement
+    }
+}
+
+extension Association {
+    /// Writes what is due, at most `maximumPacketsPerPoll` packets.
+    mutating func writePackets(at now: Instant, into batch: inout PacketBatch) {
+        wakeAt = nil
+        progressReset(at: now)
+        var writer = PacketWriter(configuration, tag: peerTag, usesZeroChecksum: capabilities.zeroChecksum, batch: batch)
+        writeControl(&writer, &batch, at: now)
+        if state.hasPeer {
+            writeSack(&writer, &batch)
+            writeForwardTSN(&writer, &batch, at: now)
+            if state.maySendData { writeData(&writer, &batch, at: now) }
+        }
+        writer.close(&batch)
+        counters.packetsSent += writer.packets
+        counters.bytesSent += writer.bytes
+        armSack()
+    }
+
+    private mutating func writeControl(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
+        while let chunk = control.popFirst() {
+            switch chunk.placement {
+            case .alone(let tag):
+                writer.close(&batch)
+                writer.open(&batch, tag: tag)
+                batch.bytes.writeImmutableBuffer(chunk.bytes)
+                writer.needsChecksum = true
+                writer.close(&batch)
+            case .first:
+                writer.close(&batch)
+                writer.open(&batch)
+                batch.bytes.writeImmutableBuffer(chunk.bytes)
+                writer.needsChecksum = true
+            case .bundled:
+                writer.makeRoom(chunk.bytes.readableBytes, &batch)
+                batch.bytes.writeImmutableBuffer(chunk.bytes)
+            }
+        }
+    }
+
+    private mutating func writeSack(_ writer: inout PacketWriter, _ batch: inout PacketBatch) {
+        guard state.mayReceiveData, sackSchedule.isDue || sackSchedule.isPending && mayWriteData else { return }
+        let window = receiveWindow
+        var sack = SackChunk(cumulative: TSN(tracker.cumulative), receiverWindow: UInt32(clamping: window))
+        let room = configuration.maximumPacketSize - CommonHeader.size - SackChunk.size
+        if !sackSchedule.duplicates.isEmpty { sack.duplicates = sackSchedule.duplicates }
+        if !tracker.ranges.isEmpty {
+            let most = room / 4 - sack.duplicates.count
+            for range in tracker.ranges.prefix(most) where range.last - tracker.cumulative <= UInt64(UInt16.max) {
+                sack.gaps.append(
+                    .init(start: UInt16(truncatingIfNeeded: range.first - tracker.cumulative), end: UInt16(truncatingIfNeeded: range.last - tracker.cumulative)))
+            }
+        }
+        writer.makeRoom(SackChunk.size + 4 * (sack.gaps.count + sack.duplicates.count), &batch)
+        sack.write(into: &batch.bytes)
+        sackSchedule.sent(window: window)
+        counters.sacksSent += 1
+    }
+
+    private mutating func writeForwardTSN(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
+        guard needsForwardTSN else { return }
+        needsForwardTSN = false
+        guard advancedPoint > inFlight.cumulative else { return }
+        let chunk = makeForwardTSN(room: configuration.maximumPacketSize - CommonHeader.size)
+        writer.makeRoom(8 + chunk.skips.count * (capabilities.interleaving ? 8 : 4), &batch)
+        chunk.write(interleaved: capabilities.interleaving, into: &batch.bytes)
+        if !timers.isArmed(.retransmission) { timers[.retransmission] = now + roundTrip.timeout }
+    }
+
+    /// Whether `writeData` would write anything.
+    private var mayWriteData: Bool {
+        state.maySendData && (sendQueue.hasUnsent || !inFlight.lost.isEmpty) && (inFlight.bytes < congestion.window || allowance > 0)
+            && (peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty)
+    }
+
+    /// Retransmissions first, then new fragments, as far as both windows let them (RFC 9260 §6.1).
+    private mutating func writeData(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
+        if let last = lastDataSentAt, inFlight.isEmpty, now > last {
+            congestion.idled(for: now - last, retransmissionTimeout: roundTrip.timeout)
+        }
+        let interleaved = capabilities.interleaving
+        let header = DataChunk.headerSize(interleaved: interleaved)
+        let window = congestion.window
+        let limit = configuration.maximumPacketsPerPoll
+        var wrote = false
+        var isBlocked = false
+        isWindowLimited = false
+        while true {
+            if writer.packets >= limit, !writer.hasRoom(header + 4, batch) {
+                // more than one poll may write: the deadline says "now"
+                if mayWriteData { wakeAt = now }
+                break
+            }
+            if inFlight.bytes >= window {
+                if allowance <= 0 {
+                    isWindowLimited = sendQueue.hasUnsent || !inFlight.lost.isEmpty
+                    isBlocked = isWindowLimited
+                    break
+                }
+                allowance -= 1
+            }
+            if !inFlight.lost.isEmpty {
+                guard peerWindow > 0 || inFlight.sent.isEmpty else { isBlocked = true; break }
+                if resendFirstLost(&writer, &batch, interleaved: interleaved, header: header, at: now) { wrote = true }
+                continue
+            }
+            let slot = sendQueue.selectNext(at: now)
+            guard slot >= 0 else { break }
+            let message = sendQueue.messages[Int(slot)]
+            if message.isStarted, let expiry = message.expiry, expiry <= now, capabilities.forwardTSN {
+                abandon(slot)
+                continue
+            }
+            let remaining = message.size - message.sent
+            var length = min(remaining, writer.freshRoom(batch) - header)
+            if length < remaining {
+                if length < 32 {
+                    writer.close(&batch)
+                    length = min(remaining, writer.freshRoom(batch) - header)
+                }
+                if length < remaining { length &= ~3 }
+            }
+            let credit = peerWindow - inFlight.payloadBytes
+            if length > credit {
+                // §6.1 A: one chunk may probe a closed window; a small window waits for a better one rather than for small chunks
+                guard inFlight.sent.isEmpty else { isBlocked = true; break }
+                if credit >= 64 { length = min(length, credit & ~3) }
+            }
+            writer.makeRoom(header + 4, &batch)
+            let (chunk, head) = sendQueue.takeFragment(slot, length: length, tsn: inFlight.next)
+            inFlight.append(chunk, at: now)
+            write(chunk, head, interleaved: interleaved, &writer, &batch)
+            wrote = true
+        }
+        if inFlight.lost.isEmpty, !sendQueue.hasUnsent { allowance = 0 }
+        if wrote {
+            // RFC 7053: whoever waits for the window, or for the end, wants to know at once
+            if isBlocked || state != .established || reset.isWaitingForData { writer.requestSackImmediately(&batch) }
+            lastDataSentAt = now
+            if !timers.isArmed(.retransmission) { timers[.retransmission] = now + roundTrip.timeout }
+            armTailProbe(at: now)
+        }
+    }
+
+    /// Sends the first lost chunk again, or gives its message up. True when something was written.
+    private mutating func resendFirstLost(_ writer: inout PacketWriter, _ batch: inout PacketBatch, interleaved: Bool, header: Int, at now: Instant) -> Bool {
+        let tsn = inFlight.lost.head
+        let chunk = inFlight[tsn]
+        if capabilities.forwardTSN, sendQueue.isGivenUp(chunk, at: now) {
+            abandon(chunk.slot)
+            return false
+        }
+        writer.makeRoom((header + Int(chunk.length) + 3) & ~3, &batch)
+        let head = sendQueue.header(of: chunk, tsn: tsn)
+        inFlight.resend(tsn, at: now)
+        write(chunk, head, interleaved: interleaved, &writer, &batch)
+        counters.chunksRetransmitted += 1
+        return true
+    }
+
+    @inline(__always)
+    private func write(_ chunk: SentChunk, _ head: DataChunk, interleaved: Bool, _ writer: inout PacketWriter, _ batch: inout PacketBatch) {
+        writer.lastDataAt = batch.bytes.writerIndex
+        unsafe sendQueue.payloads[Int(chunk.slot)].withUnsafeReadableBytes { bytes in
+            let start = Int(chunk.offset)
+            let part = unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<start + Int(chunk.length)])
+            unsafe head.write(payload: part, interleaved: interleaved, into: &batch.bytes)
+        }
+    }
+}
+
+/// Fills packets up to the same size, one after the other.
+struct PacketWriter {
+    private(set) var packets = 0
+    private(set) var bytes = 0
+    var needsChecksum = false
+    /// Where the last DATA chunk of the open packet begins.
+    var lastDataAt = -1
+    private var start = -1
+    private let size: Int
+    private let ports: UInt32
+    private let tag: UInt32
+    private let usesZeroChecksum: Bool
+
+    init(_ configuration: Configuration, tag: UInt32, usesZeroChecksum: Bool, batch: borrowing PacketBatch) {
+        size = configuration.maximumPacketSize
+        ports = UInt32(configuration.localPort) << 16 | UInt32(configuration.remotePort)
+        self.tag = tag
+        self.usesZeroChecksum = usesZeroChecksum
+    }
+
+    var isOpen: Bool { start >= 0 }
+
+    mutating func open(_ batch: inout PacketBatch, tag other: UInt32? = nil) {
+        start = batch.bytes.writerIndex
+        lastDataAt = -1
+        needsChecksum = !usesZeroChecksum
+        batch.bytes.writeMultipleIntegers(ports, other ?? tag, UInt32(0))
+        packets += 1
+    }
+
+    /// Opens a packet, or another one, so that `count` bytes fit.
+    @inline(__always)
+    mutating func makeRoom(_ count: Int, _ batch: inout PacketBatch) {
+        if isOpen, batch.bytes.writerIndex - start + count > size { close(&batch) }
+        if !isOpen { open(&batch) }
+    }
+
+    /// Room in the open packet, or in a new one.
+    @inline(__always)
+    func freshRoom(_ batch: borrowing PacketBatch) -> Int { isOpen ? size - (batch.bytes.writerIndex - start) : size - CommonHeader.size }
+
+    func hasRoom(_ count: Int, _ batch: borrowing PacketBatch) -> Bool { isOpen && batch.bytes.writerIndex - start + count <= size }
+
+    /// The I bit of the last DATA chunk.
+    mutating func requestSackImmediately(_ batch: inout PacketBatch) {
+        guard isOpen, lastDataAt >= 0, let flags = batch.bytes.getInteger(at: lastDataAt + 1, as: UInt8.self) else { return }
+        batch.bytes.setInteger(flags | DataChunk.immediate, at: lastDataAt + 1)
+    }
+
+    mutating func close(_ batch: inout PacketBatch) {
+        guard isOpen else { return }
+        if needsChecksum {
+            let skipped = start - batch.bytes.readerIndex
+            let checksum = CRC32C.checksum(packet: batch.bytes.readableBytesSpan.extracting(droppingFirst: skipped))
+            batch.bytes.setInteger(checksum, at: start + 8, endianness: .little)
+        }
+        bytes += batch.bytes.writerIndex - start
+        start = -1
+        batch.endPacket()
+    }
+}

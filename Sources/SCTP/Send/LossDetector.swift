@@ -1,0 +1,93 @@
+import Wire
+
+/// Finds lost chunks by the order in which they were sent (RFC 8985, adapted to SCTP).
+///
+/// It takes the place of the three miss indications of RFC 9260 §7.2.4: without reordering a chunk is lost as soon as three sent after it were
+/// reported, which is the same rule counted in chunks, since one SACK answers a whole burst here. Unlike miss indications it also finds lost
+/// retransmissions, and it waits a quarter of the round-trip time where the path reorders.
+struct LossDetector {
+    private static let threshold = 3
+
+    /// The last sent of all chunks known to have arrived.
+    private var serial: UInt64 = 0
+    private var sentAt = Instant.zero
+    private var arrivedAt = Instant.zero
+    /// The highest TSN known to have arrived.
+    private var highest: UInt64 = 0
+    private var highestBefore: UInt64 = 0
+    private var reorderingSeen = false
+    private var windowMultiplier = 1
+    private var recoveriesSinceDuplicate = 0
+
+    /// What the SACK in hand acknowledged for the first time.
+    private(set) var newBytes = 0
+    /// When the newest of those that were sent once only was sent: a sample of the round-trip time (RFC 9260 §6.3.1 C4, C5).
+    private(set) var sampleSentAt: Instant?
+    private var now = Instant.zero
+    private var minimum: Duration?
+
+    /// Before the chunks of a SACK are acknowledged.
+    mutating func sackBegins(at now: Instant, minimum: Duration?) {
+        highestBefore = highest
+        newBytes = 0
+        sampleSentAt = nil
+        self.now = now
+        self.minimum = minimum
+    }
+
+    /// A chunk was acknowledged for the first time.
+    @inline(__always)
+    mutating func acknowledged(_ chunk: SentChunk, tsn: UInt64, size: Int) {
+        newBytes += size
+        if chunk.transmissions > 1 {
+            // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
+            if let minimum, now - chunk.sentAt < minimum { return }
+        } else {
+            if tsn < highestBefore { reorderingSeen = true }
+            sampleSentAt = sampleSentAt.map { max($0, chunk.sentAt) } ?? chunk.sentAt
+        }
+        if chunk.serial > serial {
+            serial = chunk.serial
+            sentAt = chunk.sentAt
+            arrivedAt = now
+        }
+        if tsn > highest { highest = tsn }
+    }
+
+    /// The peer reported a TSN as duplicate: a retransmission was for nothing, so wait longer (RFC 8985 §6.2 step 4).
+    mutating func duplicateReported() {
+        if recoveriesSinceDuplicate > 0 {
+            windowMultiplier = min(windowMultiplier + 1, 8)
+            recoveriesSinceDuplicate = 0
+        }
+    }
+
+    mutating func recoveryEnded() {
+        recoveriesSinceDuplicate += 1
+        if recoveriesSinceDuplicate >= 16 {
+            windowMultiplier = 1
+            reorderingSeen = false
+        }
+    }
+
+    /// Marks what is lost. Returns when the next chunk would be.
+    mutating func detect(_ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, lost: inout Int)
+        -> Instant?
+    {
+        var reordering: Duration = .zero
+        if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold {
+            reordering = min((minimum ?? .zero) / 4 * windowMultiplier, smoothed ?? .zero)
+        }
+        let patience = arrivedAt - sentAt + reordering
+        while inFlight.sent.head != 0 {
+            let tsn = inFlight.sent.head
+            let chunk = inFlight[tsn]
+            guard chunk.serial < serial else { return nil }
+            let due = chunk.sentAt + patience
+            guard due <= now else { return due }
+            inFlight.lose(tsn)
+            lost += 1
+        }
+        return nil
+    }
+}
