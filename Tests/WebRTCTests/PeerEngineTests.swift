@@ -92,7 +92,7 @@ import Wire
         let channel = try pair.left.engine.createDataChannel(options, at: pair.now)
         try pair.left.engine.send(payload(50_000, seed: 1), isText: false, on: channel, at: pair.now)
         pair.left.engine.closeChannel(channel, at: pair.now)
-        let isClosed = pair.run(for: .seconds(20)) { $0.left.closed.contains(channel) }
+        let isClosed = pair.run(for: .seconds(20)) { $0.left.closed.contains(channel) && !$0.right.closed.isEmpty }
         #expect(isClosed)
         let other = try #require(pair.right.channels.last)
         #expect(pair.right.closed.contains(other))

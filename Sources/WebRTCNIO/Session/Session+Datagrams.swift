@@ -29,10 +29,10 @@ extension PeerConnectionError {
     init(_ failure: PeerFailure) {
         switch failure {
         case .ice: self.init(.iceFailed, "no candidate pair works, or the peer is gone")
-        case .fingerprintMismatch: self.init(.fingerprintMismatch)
+        case .fingerprintMismatch: self.init(Code.fingerprintMismatch)
         case .dtls(let detail): self.init(.dtlsFailed, detail)
         case .sctp(let detail): self.init(.sctpFailed, detail)
-        case .closedByPeer: self.init(.closedByPeer)
+        case .closedByPeer: self.init(Code.closedByPeer)
         }
     }
 }
