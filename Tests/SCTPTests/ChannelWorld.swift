@@ -38,7 +38,9 @@ struct ChannelWorld: ~Copyable {
     private var packets = PacketBatch()
     private let window: Int
 
-    init(seed: UInt64, conditions: LinkConditions = .init(), adjustA: (inout Configuration) -> Void = { _ in }, adjustZ: (inout Configuration) -> Void = { _ in }) {
+    init(
+        seed: UInt64, conditions: LinkConditions = .init(), adjustA: (inout Configuration) -> Void = { _ in }, adjustZ: (inout Configuration) -> Void = { _ in }
+    ) {
         var configurationA = Configuration()
         var configurationZ = Configuration()
         adjustA(&configurationA)

@@ -22,20 +22,36 @@ struct DataChannelSimulationTests {
     static let weathers: [Weather] = [
         .init(name: "clean") { _ in },
         .init(name: "1 % loss") { $0.loss = 0.01 },
-        .init(name: "5 % loss, duplicates") { $0.loss = 0.05; $0.duplication = 0.05 },
+        .init(name: "5 % loss, duplicates") {
+            $0.loss = 0.05; $0.duplication = 0.05
+        },
         .init(name: "20 % loss") { $0.loss = 0.2 },
-        .init(name: "reordering") { $0.reordering = 0.2; $0.jitter = .milliseconds(8) },
-        .init(name: "loss, reordering, duplicates") { $0.loss = 0.08; $0.reordering = 0.1; $0.duplication = 0.1; $0.jitter = .milliseconds(4) },
-        .init(name: "corruption", adjust: { $0.corruption = 0.05; $0.loss = 0.02 }, zeroChecksum: false),
-        .init(name: "narrow path, short queue") { $0.rate = 5e6; $0.queueLimit = 30_000; $0.delay = .milliseconds(40) },
-        .init(name: "a path of 1163 bytes, nothing larger") { $0.maximumDatagram = 1163; $0.loss = 0.02 },
+        .init(name: "reordering") {
+            $0.reordering = 0.2; $0.jitter = .milliseconds(8)
+        },
+        .init(name: "loss, reordering, duplicates") {
+            $0.loss = 0.08; $0.reordering = 0.1; $0.duplication = 0.1; $0.jitter = .milliseconds(4)
+        },
+        .init(
+            name: "corruption",
+            adjust: {
+                $0.corruption = 0.05; $0.loss = 0.02
+            }, zeroChecksum: false),
+        .init(name: "narrow path, short queue") {
+            $0.rate = 5e6; $0.queueLimit = 30_000; $0.delay = .milliseconds(40)
+        },
+        .init(name: "a path of 1163 bytes, nothing larger") {
+            $0.maximumDatagram = 1163; $0.loss = 0.02
+        },
     ]
 
     @Test("RFC 9260 §6: both ways, each message arrives once, in order, unharmed", arguments: weathers, [UInt64(1), 2, 3])
     func reliableOrdered(weather: Weather, seed: UInt64) throws {
         var world = ChannelWorld(
             seed: seed, conditions: weather.conditions, adjustA: { $0.offerZeroChecksum = weather.zeroChecksum },
-            adjustZ: { $0.offerZeroChecksum = weather.zeroChecksum; $0.offerInterleaving = seed != 2 })
+            adjustZ: {
+                $0.offerZeroChecksum = weather.zeroChecksum; $0.offerInterleaving = seed != 2
+            })
         let channel = try world.a.open(.init(label: "frames"), at: world.now)
         world.connect()
         world.run(until: .seconds(60), "open") { $0.openedAtA.contains(channel) && $0.acceptedByZ.count == 1 }
@@ -160,7 +176,9 @@ struct DataChannelSimulationTests {
             try world.z.send(patternedMessage(number, length: 5000), isText: false, on: there, at: world.now)
         }
         world.connect()
-        world.run(until: .seconds(120), "all there") { $0.deliveredToA.count == 64 && $0.deliveredToZ.count == 64 && $0.acceptedByA.count == 64 && $0.acceptedByZ.count == 64 }
+        world.run(until: .seconds(120), "all there") {
+            $0.deliveredToA.count == 64 && $0.deliveredToZ.count == 64 && $0.acceptedByA.count == 64 && $0.acceptedByZ.count == 64
+        }
         #expect(Set(world.acceptedByZ.compactMap { world.z.parameters(of: $0)?.label }).count == 64)
         #expect(Set(world.acceptedByZ.compactMap { world.z.streamID(of: $0) }).allSatisfy { $0.isMultiple(of: 2) })
         #expect(Set(world.acceptedByA.compactMap { world.a.streamID(of: $0) }).allSatisfy { !$0.isMultiple(of: 2) })
@@ -206,7 +224,9 @@ struct DataChannelSimulationTests {
         let channel = try world.a.open(.init(label: "small"), at: world.now)
         world.connect()
         world.run(until: .seconds(10), "open") { $0.acceptedByZ.count == 1 }
-        #expect(throws: SendError.messageTooLarge(limit: 1000)) { try world.a.send(patternedMessage(1, length: 1001), isText: false, on: channel, at: world.now) }
+        #expect(throws: SendError.messageTooLarge(limit: 1000)) {
+            try world.a.send(patternedMessage(1, length: 1001), isText: false, on: channel, at: world.now)
+        }
         #expect(world.a.bufferedAmount(of: channel) == 0)
         try world.a.send(patternedMessage(1, length: 1000), isText: false, on: channel, at: world.now)
         world.run(until: .seconds(10), "the one that fits") { $0.deliveredToZ.count == 1 }
