@@ -19,15 +19,14 @@ package struct DTLSEngine: ~Copyable {
     private var phase = Phase.idle
     private var events: [Event] = []
     private var handshakeDeadline: Instant?
+    /// OpenSSL keeps records that overtake the end of the handshake.
+    private var mayHoldEarlyRecords = true
     private var recordOverhead = RecordHeader.gcmOverhead
     /// What came before the peer's fingerprint was known.
     private var early: [ByteBuffer] = []
 
     private enum Phase {
-        case idle, handshaking, connected
-        /// We said close_notify; the peer's records are still opened.
-        case closing
-        case ended
+        case idle, handshaking, connected, ended
     }
 
     /// - Parameter remoteFingerprints: may be empty while the peer's description is on its way; then datagrams wait for `setRemoteFingerprints`.
@@ -85,7 +84,7 @@ package struct DTLSEngine: ~Copyable {
         datagram.withUnsafeReadableBytes { bytes in
             state.pointee.input = bytes
             if phase == .handshaking { handshake(at: now) }
-            if phase == .connected || phase == .closing { open(upTo: bytes.count, at: now, into: &plaintext) }
+            if phase == .connected { open(upTo: bytes.count, at: now, into: &plaintext) }
             state.pointee.input = nil
         }
         if phase == .connected { counters.recordsDropped += max(0, applicationRecords - (counters.recordsOpened - opened)) }
@@ -106,7 +105,7 @@ package struct DTLSEngine: ~Copyable {
 
     /// Encrypts: one record per packet, appended to `records`.
     package mutating func seal(_ packets: borrowing PacketBatch, into records: inout PacketBatch) throws(DTLSError) {
-        guard phase == .connected else { throw phase == .ended || phase == .closing ? .closed : .notConnected }
+        guard phase == .connected else { throw phase == .ended ? .closed : .notConnected }
         ERR_clear_error()
         // OpenSSL writes straight into the caller's batch
         swap(&state.pointee.output, &records)
@@ -142,7 +141,7 @@ package struct DTLSEngine: ~Copyable {
     package mutating func close() {
         switch phase {
         case .ended: return
-        case .connected, .closing:
+        case .connected:
             ERR_clear_error()
             _ = SSL_shutdown(ssl)
         case .idle, .handshaking: break
@@ -204,10 +203,13 @@ extension DTLSEngine {
     /// Reads records until the datagram, and what OpenSSL kept of earlier ones, is used up.
     private mutating func open(upTo length: Int, at now: Instant, into plaintext: inout PacketBatch) {
         ERR_clear_error()
+        // a plaintext is never longer than its record; those that overtook the handshake may be of any length
+        let isFirst = mayHoldEarlyRecords
+        let capacity = isFirst ? Self.longestPlaintext : length
+        mayHoldEarlyRecords = false
         repeat {
             var result: Int32 = 0
-            // a plaintext is never longer than its record, and one of an earlier datagram was bounded the same way
-            plaintext.bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: max(length, 2048)) { target in
+            plaintext.bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: capacity) { target in
                 result = SSL_read(ssl, target.baseAddress, Int32(clamping: target.count))
                 return max(0, Int(result))
             }
@@ -229,7 +231,8 @@ extension DTLSEngine {
                 fail(failure())
                 return
             }
-        } while state.pointee.input != nil || SSL_has_pending(ssl) == 1
+            // SSL_has_pending does not count records that overtook the handshake: the first time, read until there is nothing
+        } while isFirst || state.pointee.input != nil || SSL_has_pending(ssl) == 1
     }
 
     /// What OpenSSL's error queue says; the first entry is the cause.

@@ -70,14 +70,17 @@ struct RecordTests {
             Pair.send(batch, over: &pair.toClient, at: pair.now)
         }
         var records = PacketBatch()
-        try pair.server.engine.seal(batch([[42]]), into: &records)
-        let early = try #require(records.packet(0))
-        pair.client.engine.handle(early, at: pair.now, into: &pair.client.received)
+        let sent = [[42], [UInt8](repeating: 9, count: 9000)]
+        try pair.server.engine.seal(batch(sent), into: &records)
+        for index in 0..<records.count {
+            let early = try #require(records.packet(index))
+            pair.client.engine.handle(early, at: pair.now, into: &pair.client.received)
+        }
         #expect(pair.client.received.isEmpty)
         pair.flush()
         pair.run()
         #expect(pair.client.engine.isConnected == true)
-        #expect(packets(pair.client.received) == [[42]])
+        #expect(packets(pair.client.received) == sent)
     }
 
     @Test("RFC 6347 §4.1.2.6: a record that comes twice is opened once; late ones inside the window are opened")
