@@ -66,7 +66,13 @@ package final class JPEGCodec {
     // MARK: Decoding
 
     /// What the header says. Nothing is decoded, so a claim of any size is cheap.
-    package struct Header: Equatable, Sendable { package var width, height: Int }
+    package struct Header: Equatable, Sendable {
+        package var width, height: Int
+        package init(width: Int, height: Int) {
+            self.width = width
+            self.height = height
+        }
+    }
 
     package func header(of jpeg: UnsafeRawBufferPointer) throws(MediaError) -> Header {
         let parsed = try parse(jpeg)
@@ -106,7 +112,7 @@ package final class JPEGCodec {
         let status = tjDecompressHeader3(
             decompressor, jpeg.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt(jpeg.count), &header.width, &header.height,
             &header.subsampling, &header.colourSpace)
-        guard status == 0, header.width > 0, header.height > 0 else { throw .badPicture(.jpeg, reason: message(of: decompressor)) }
+        guard status == 0, header.width > 0, header.height > 0 else { throw decodingFailed() }
         guard header.colourSpace != Int32(TJCS_CMYK.rawValue), header.colourSpace != Int32(TJCS_YCCK.rawValue) else {
             throw .badPicture(.jpeg, reason: "it is in printing colours (CMYK)")
         }
@@ -119,7 +125,7 @@ package final class JPEGCodec {
                 decompressor, jpeg.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt(jpeg.count),
                 pixels.baseAddress?.assumingMemoryBound(to: UInt8.self), header.width, 3 * header.width, header.height,
                 Int32(TJPF_BGR.rawValue), Self.flags)
-            guard status == 0 else { throw .badPicture(.jpeg, reason: message(of: decompressor)) }
+            guard status == 0 else { throw decodingFailed() }
         }
     }
 
@@ -132,8 +138,17 @@ package final class JPEGCodec {
             let status = tjDecompressToYUVPlanes(
                 decompressor, jpeg.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt(jpeg.count), &pointers, header.width, &strides,
                 header.height, Self.flags)
-            guard status == 0 else { throw .badPicture(.jpeg, reason: message(of: decompressor)) }
+            guard status == 0 else { throw decodingFailed() }
         }
+    }
+
+    /// TurboJPEG 2.1 goes on in the middle of the damaged header with the next picture, so it starts anew.
+    private func decodingFailed() -> MediaError {
+        defer {
+            if let decompressor { tjDestroy(decompressor) }
+            decompressor = nil
+        }
+        return .badPicture(.jpeg, reason: message(of: decompressor))
     }
 
     private func message(of handle: tjhandle?) -> String {

@@ -20,6 +20,9 @@ package final class PixelConverter {
     package func convert(_ frame: VideoFrame, to format: PixelFormat, colour: Colour? = nil) throws(MediaError) -> VideoFrame {
         let target = colour ?? (frame.format == .bgr24 ? .jpeg : frame.colour)
         if frame.format == format, format == .bgr24 || target == frame.colour { return frame }
+        // NV12 never meets swscale, which crashes over it where sides are odd (6.7)
+        if frame.format == .nv12 { return try convert(frame.separated(), to: format, colour: colour) }
+        if format == .nv12 { return try convert(frame, to: .i420, colour: target).interleaved() }
         return try frame.withUnsafeBytes { (bytes) throws(MediaError) in
             let planes = frame.planes
             var pointers: [UnsafePointer<UInt8>?] = [nil, nil, nil, nil]
@@ -38,6 +41,7 @@ package final class PixelConverter {
 
     /// A decoder's picture as a frame of ours.
     func convert(_ picture: AVFrame, to format: PixelFormat, colour: Colour) throws(MediaError) -> VideoFrame {
+        if format == .nv12 { return try convert(picture, to: .i420, colour: colour).interleaved() }
         let data = picture.data
         let lines = picture.linesize
         return try make(
@@ -69,8 +73,9 @@ package final class PixelConverter {
     private func prepare(_ wanted: Preparation) throws(MediaError) {
         sws_freeContext(context)
         prepared = nil
-        // the vector code without flags is five times as fast, but leaves the last columns out where rows are not whole vectors
-        let flags = wanted.width % 16 == 0 ? SWS_BILINEAR : SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT
+        // to BGR the vector code without flags is several times as fast, but leaves the last columns out where rows are not whole vectors
+        let fast = wanted.target == AV_PIX_FMT_BGR24 && wanted.width % 16 == 0
+        let flags = fast ? SWS_BILINEAR : SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_FULL_CHR_H_INP
         context = sws_getContext(
             Int32(wanted.width), Int32(wanted.height), wanted.source, Int32(wanted.width), Int32(wanted.height), wanted.target,
             flags, nil, nil, nil)
@@ -82,5 +87,35 @@ package final class PixelConverter {
             context, sws_getCoefficients(wanted.sourceColour.swscaleMatrix), wanted.sourceColour.range == .full ? 1 : 0,
             sws_getCoefficients(wanted.targetColour.swscaleMatrix), wanted.targetColour.range == .full ? 1 : 0, 0, 1 << 16, 1 << 16)
         prepared = wanted
+    }
+}
+
+extension VideoFrame {
+    /// I420 as NV12.
+    fileprivate func interleaved() -> VideoFrame {
+        let (luma, chroma) = (width * height, ((width + 1) / 2) * ((height + 1) / 2))
+        return withUnsafeBytes { from in
+            VideoFrame(.nv12, width: width, height: height, colour: colour, pts: pts, timeBase: timeBase) { to in
+                to.copyMemory(from: UnsafeRawBufferPointer(rebasing: from[..<luma]))
+                for index in 0..<chroma {
+                    to[luma + 2 * index] = from[luma + index]
+                    to[luma + 2 * index + 1] = from[luma + chroma + index]
+                }
+            }
+        }
+    }
+
+    /// NV12 as I420.
+    fileprivate func separated() -> VideoFrame {
+        let (luma, chroma) = (width * height, ((width + 1) / 2) * ((height + 1) / 2))
+        return withUnsafeBytes { from in
+            VideoFrame(.i420, width: width, height: height, colour: colour, pts: pts, timeBase: timeBase) { to in
+                to.copyMemory(from: UnsafeRawBufferPointer(rebasing: from[..<luma]))
+                for index in 0..<chroma {
+                    to[luma + index] = from[luma + 2 * index]
+                    to[luma + chroma + index] = from[luma + 2 * index + 1]
+                }
+            }
+        }
     }
 }

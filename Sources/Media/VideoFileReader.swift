@@ -64,11 +64,10 @@ package final class VideoFileReader {
         self.path = path
         self.configuration = configuration
         input = try InputFile(path: path)
-        decoder = try Decoder(of: input, threads: configuration.threads, pixelLimit: configuration.pixelLimit)
         info = input.info
-        let size = (info.width, info.height)
         // some files tell their size only in their frames
-        if size.0 > 0, size.1 > 0 { try checkSize(size.0, size.1, limit: configuration.pixelLimit) }
+        if info.width > 0, info.height > 0 { try checkSize(info.width, info.height, limit: configuration.pixelLimit) }
+        decoder = try Decoder(of: input, threads: configuration.threads, pixelLimit: configuration.pixelLimit)
     }
 
     /// The next frame; nil after the last.
@@ -131,15 +130,19 @@ package final class VideoFileReader {
             }
         let isRGB = av_pix_fmt_desc_get(source).map { $0.pointee.flags & everyframe_pixel_format_flag_rgb() != 0 } ?? false
         let wanted = configuration.format ?? native ?? (isRGB ? .bgr24 : .i420)
-        guard native == wanted else {
-            return try converter.convert(picture, to: wanted, colour: wanted == .bgr24 || isRGB ? .jpeg : colour)
+        if let native, native == wanted || native == .nv12 {
+            let frame = Self.copy(picture, as: native, colour: colour)
+            return native == wanted ? frame : try converter.convert(frame, to: wanted)
         }
+        return try converter.convert(picture, to: wanted, colour: wanted == .bgr24 || isRGB ? .jpeg : colour)
+    }
+
+    private static func copy(_ picture: AVFrame, as format: PixelFormat, colour: Colour) -> VideoFrame {
         let (width, height) = (Int(picture.width), Int(picture.height))
-        let data = picture.data
-        let lines = picture.linesize
+        let (data, lines) = (picture.data, picture.linesize)
         let sources = [(data.0, lines.0), (data.1, lines.1), (data.2, lines.2)]
-        return VideoFrame(wanted, width: width, height: height, colour: colour) { bytes in
-            for (plane, (pointer, line)) in zip(wanted.planes(width: width, height: height), sources) {
+        return VideoFrame(format, width: width, height: height, colour: colour) { bytes in
+            for (plane, (pointer, line)) in zip(format.planes(width: width, height: height), sources) {
                 guard let pointer, let target = bytes.baseAddress?.advanced(by: plane.offset) else { continue }
                 av_image_copy_plane(
                     target.assumingMemoryBound(to: UInt8.self), Int32(plane.bytesPerRow), pointer, line, Int32(plane.bytesPerRow),

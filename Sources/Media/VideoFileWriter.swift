@@ -142,7 +142,9 @@ package final class VideoFileWriter {
         stream.pointee.avg_frame_rate = encoder.context.pointee.framerate
         if orientation != .upright, let data = av_stream_new_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, 36) {
             data.withMemoryRebound(to: Int32.self, capacity: 9) { matrix in
-                av_display_rotation_set(matrix, -Double(orientation.turn.rawValue))
+                // the flip comes last there and first here, which turns the other way round
+                let angle = Double(orientation.turn.rawValue)
+                av_display_rotation_set(matrix, orientation.mirrored ? -angle : angle)
                 if orientation.mirrored { av_display_matrix_flip(matrix, 1, 0) }
             }
         }
