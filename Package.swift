@@ -82,7 +82,7 @@ let testTargets: [Target] = [
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore]),
     tests("MediaTests", ["Media"]),
     tests("InferenceTests", ["Media", "Inference"]),
-    tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging]),
+    tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle]),
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]
 

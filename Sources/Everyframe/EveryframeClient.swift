@@ -159,6 +159,7 @@ extension StreamConfiguration {
         func require(_ condition: Bool, _ message: String) throws(StreamError) {
             guard condition else { throw StreamError(.invalidConfiguration, message) }
         }
+        _ = try Signalling(configuration: self).endpoint()
         if case .jpeg(let quality) = encoding { try require((1...100).contains(quality), "a JPEG quality of \(quality) is not between 1 and 100") }
         try require(window > 0 && windowBytes > 0, "the window must hold at least one frame")
         try require(chunkSize > 0, "a chunk must hold at least one byte")

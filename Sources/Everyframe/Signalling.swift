@@ -36,7 +36,7 @@ struct Signalling {
         return sdp
     }
 
-    private func endpoint() throws(StreamError) -> String {
+    func endpoint() throws(StreamError) -> String {
         guard let url = URL(string: configuration.server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
             let host = url.host, !host.isEmpty
         else { throw StreamError(.invalidConfiguration, "'\(configuration.server)' is not the http or https URL of a server") }

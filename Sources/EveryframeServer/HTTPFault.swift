@@ -1,5 +1,4 @@
 import FrameTransport
-import HTTPTypes
 
 /// Why a request was refused, in the shapes that clients of the prototype and of Roboflow's worker read.
 enum HTTPFault: Error, Hashable {
@@ -18,12 +17,13 @@ enum HTTPFault: Error, Hashable {
 
     static func schema(_ fault: SchemaFault) -> HTTPFault { .schema([fault]) }
 
-    var status: HTTPResponse.Status {
+    /// HTTP.
+    var status: Int {
         switch self {
-        case .schema: .unprocessableContent
-        case .configuration, .offer: .badRequest
-        case .unauthorized: .unauthorized
-        case .tooManySessions, .shuttingDown: .serviceUnavailable
+        case .schema: 422
+        case .configuration, .offer: 400
+        case .unauthorized: 401
+        case .tooManySessions, .shuttingDown: 503
         }
     }
 

@@ -1,5 +1,4 @@
 import FrameTransport
-import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
@@ -24,9 +23,9 @@ struct Routes {
 
     private func initialise(_ request: Request) async throws -> Response {
         let body = try await request.body.collect(upTo: configuration.limits.requestBytes)
-        let worker = try WorkerRequest(parsing: body)
+        var worker = try WorkerRequest(parsing: body)
         guard isAuthorised(bodyKey: worker.apiKey, header: request.headers[.authorization]) else { throw HTTPFault.unauthorized }
-        try worker.checkOutputs(available: Predictor.outputs)
+        try worker.checkConfiguration(available: Predictor.outputs)
         let answer = try await registry.open(worker)
         return Response(json: [
             "status": "success", "context": ["request_id": nil, "pipeline_id": nil], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
@@ -59,8 +58,8 @@ private struct FaultMiddleware: RouterMiddleware {
             return try await next(request, context)
         } catch let fault as HTTPFault {
             ServerMetrics.requestRefused()
-            log.warning("\(request.method) \(request.uri.path) refused with \(fault.status.code): \(fault.summary)")
-            var response = Response(json: fault.body, status: fault.status)
+            log.warning("\(request.method) \(request.uri.path) refused with \(fault.status): \(fault.summary)")
+            var response = Response(json: fault.body, status: .init(code: fault.status))
             switch fault {
             case .tooManySessions, .shuttingDown: response.headers[.retryAfter] = "5"
             case .unauthorized: response.headers[.wwwAuthenticate] = "Bearer"
@@ -73,6 +72,10 @@ private struct FaultMiddleware: RouterMiddleware {
             let isUnknown = error.status == .notFound || error.status == .methodNotAllowed
             let status = isUnknown ? .notFound : error.status
             return Response(json: ["detail": .string(status.reasonPhrase)], status: status)
+        } catch is NIOTooManyBytesError {
+            ServerMetrics.requestRefused()
+            log.warning("\(request.method) \(request.uri.path) refused with 413: the body is too large")
+            return Response(json: ["detail": "Request Entity Too Large"], status: .contentTooLarge)
         } catch {
             log.error("\(request.method) \(request.uri.path) failed: \(error)")
             return Response(json: ["message": "Internal error."], status: .internalServerError)

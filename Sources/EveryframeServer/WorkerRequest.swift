@@ -15,13 +15,18 @@ struct WorkerRequest {
 
     var apiKey: String?
     var offer: String
-    var frameTransport: FrameTransportKind
-    var outputMode: OutputMode
+    var frameTransport = FrameTransportKind.mediaTrack
+    var outputMode = OutputMode.both
     var dataOutput: DataOutput
     var declaredFPS: Double?
     /// Seconds.
     var processingTimeout: Int?
 
+    private let offerKind: String?
+    private let transportName: String?
+    private let modeName: String?
+
+    /// Checks the types of the fields; `checkConfiguration` what they say.
     init(parsing body: ByteBuffer) throws(HTTPFault) {
         guard body.readableBytes > 0 else { throw .schema(SchemaFault("missing", ["body"], "Field required", .null)) }
         let json: JSON
@@ -45,21 +50,24 @@ struct WorkerRequest {
         }
         let offerFields = fields.object("webrtc_offer", isRequired: true)
         var description = FieldReader(json: offerFields ?? [:], location: ["body", "webrtc_offer"])
-        let kind = description.string("type", isRequired: true)
+        offerKind = description.string("type", isRequired: true)
         offer = description.string("sdp", isRequired: true) ?? ""
         if offerFields != nil { fields.faults += description.faults }
         let names = fields.strings("data_output")
         _ = fields.strings("stream_output")
         declaredFPS = fields.double("declared_fps")
         processingTimeout = fields.integer("processing_timeout")
-        let transportName = fields.string("frame_transport")
-        let modeName = fields.string("output_mode")
+        transportName = fields.string("frame_transport")
+        modeName = fields.string("output_mode")
+        dataOutput = names.map { $0.contains("*") ? .all : .named($0.filter { !$0.isEmpty }) } ?? .all
         guard fields.faults.isEmpty else { throw .schema(fields.faults) }
+    }
 
-        guard kind == "offer" else { throw .configuration("Invalid webrtc_offer: its type is '\(kind ?? "")', not 'offer'") }
+    /// Refuses what cannot be served, given the outputs that the model has.
+    mutating func checkConfiguration(available: [String]) throws(HTTPFault) {
+        guard offerKind == "offer" else { throw .configuration("Invalid webrtc_offer: its type is '\(offerKind ?? "")', not 'offer'") }
         frameTransport = try Self.named(transportName, "frame_transport", default: .mediaTrack)
         outputMode = try Self.named(modeName, "output_mode", default: .both)
-        dataOutput = names.map { $0.contains("*") ? .all : .named($0.filter { !$0.isEmpty }) } ?? .all
         guard frameTransport == .dataChannel else {
             throw .configuration(
                 "frame_transport 'media_track' is not supported by this server yet; frames travel over a data channel: frame_transport 'data_channel'"
@@ -74,10 +82,6 @@ struct WorkerRequest {
         if let declaredFPS, !(declaredFPS > 0 && declaredFPS <= 100_000) {
             throw .configuration("Invalid declared_fps: \(declaredFPS) is not between 0 and 100000")
         }
-    }
-
-    /// The outputs that the client asked for must exist.
-    func checkOutputs(available: [String]) throws(HTTPFault) {
         guard case .named(let names) = dataOutput else { return }
         let unknown = names.filter { !available.contains($0) }
         guard !unknown.isEmpty else { return }
