@@ -58,7 +58,7 @@ import WebRTCNIO
             async let first = client.run(GeneratedSource(100))
             async let second = client.run(GeneratedSource(100))
             let summaries = try await [first, second]
-            #expect(summaries.allSatisfy(\.ok))
+            #expect(summaries[0].ok && summaries[1].ok)
         }
     }
 
