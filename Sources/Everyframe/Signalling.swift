@@ -1,6 +1,6 @@
 import AsyncHTTPClient
-import FrameTransport
 import Foundation
+import FrameTransport
 import NIOCore
 import NIOHTTP1
 
@@ -21,7 +21,7 @@ struct Signalling {
         let status: Int
         let answer: ByteBuffer
         do {
-            let response = try await HTTPClient.shared.execute(request, timeout: .nanoseconds(configuration.timeouts.signalling.wholeNanoseconds))
+            let response = try await Self.client.execute(request, timeout: .nanoseconds(configuration.timeouts.signalling.wholeNanoseconds))
             status = Int(response.status.code)
             answer = try await response.body.collect(upTo: 4 << 20)
         } catch {
@@ -36,6 +36,14 @@ struct Signalling {
         return sdp
     }
 
+    /// Lives as long as the process. A refused connection is an answer: trying again until the time is up helps nobody.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.timeout.connect = .seconds(10)
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
+
     func endpoint() throws(StreamError) -> String {
         guard let url = URL(string: configuration.server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
             let host = url.host, !host.isEmpty
@@ -48,7 +56,7 @@ struct Signalling {
     private func body(offer: String, declaredFPS: Double?) -> JSON {
         let outputs: JSON
         switch configuration.dataOutput {
-        case .all: outputs = nil
+        case .all: outputs = .null
         case .none: outputs = []
         case .named(let names): outputs = .array(names.map(JSON.string))
         }

@@ -1,8 +1,8 @@
 import FrameTransport
 import Logging
 import NIOCore
-import Wire
 import WebRTCNIO
+import Wire
 
 /// One client's job: frames come on `upstream_frames`, and each is answered once, in order, on `inference`.
 ///

@@ -28,7 +28,7 @@ struct Routes {
         try worker.checkConfiguration(available: Predictor.outputs)
         let answer = try await registry.open(worker)
         return Response(json: [
-            "status": "success", "context": ["request_id": nil, "pipeline_id": nil], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
+            "status": "success", "context": ["request_id": .null, "pipeline_id": .null], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
         ])
     }
 

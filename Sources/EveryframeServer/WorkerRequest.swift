@@ -3,8 +3,15 @@ import NIOCore
 
 /// The body of `POST /initialise_webrtc_worker`, checked (PROTOCOLS.md sections 1 and 2). Unknown fields are ignored.
 struct WorkerRequest {
-    enum FrameTransportKind: String, CaseIterable { case dataChannel = "data_channel", mediaTrack = "media_track" }
-    enum OutputMode: String, CaseIterable { case dataOnly = "data_only", videoOnly = "video_only", both }
+    enum FrameTransportKind: String, CaseIterable {
+        case dataChannel = "data_channel"
+        case mediaTrack = "media_track"
+    }
+    enum OutputMode: String, CaseIterable {
+        case dataOnly = "data_only"
+        case videoOnly = "video_only"
+        case both
+    }
 
     /// Which outputs of the model a result carries.
     enum DataOutput: Hashable, Sendable {

@@ -14,7 +14,9 @@ enum Environment {
     static func value<Value: ExpressibleByArgument>(_ names: String..., as type: Value.Type = Value.self) throws -> Value? {
         for name in names {
             guard let text = text(name) else { continue }
-            guard let value = Value(argument: text) else { throw ValidationError("The environment variable \(name) has the value '\(text)', which is not valid") }
+            guard let value = Value(argument: text) else {
+                throw ValidationError("The environment variable \(name) has the value '\(text)', which is not valid")
+            }
             return value
         }
         return nil

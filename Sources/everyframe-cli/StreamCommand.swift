@@ -1,7 +1,7 @@
 import ArgumentParser
 import Everyframe
-import FrameTransport
 import Foundation
+import FrameTransport
 import Logging
 import ServiceLifecycle
 import UnixSignals

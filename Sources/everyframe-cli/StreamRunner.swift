@@ -1,6 +1,6 @@
 import Everyframe
-import FrameTransport
 import Foundation
+import FrameTransport
 import Logging
 
 /// `everyframe stream`: outputs are opened first, then the source, then the connection, so that what is wrong shows before a

@@ -1,7 +1,8 @@
-@testable import FrameTransport
 import NIOCore
 import Testing
 import Wire
+
+@testable import FrameTransport
 
 @Suite struct FrameAssemblerTests {
     @Test("Chunks in any order make a frame; frames leave by ascending id", arguments: [UInt64(3), 4, 5])

@@ -18,7 +18,8 @@ import Testing
 
     @Test("The end of a job is read with and without its extra members")
     func completion() throws {
-        let bare = try parse(#"{"serialized_output_data":null,"video_metadata":{"frame_id":7},"errors":[],"processing_complete":true,"termination_reason":null}"#)
+        let bare = try parse(
+            #"{"serialized_output_data":null,"video_metadata":{"frame_id":7},"errors":[],"processing_complete":true,"termination_reason":null}"#)
         #expect(bare.completion == ResultMessage.Completion(terminationReason: nil))
         let full = ResultMessage(
             videoMetadata: .init(frameID: 7, receivedAt: nil), outputs: nil,

@@ -1,7 +1,8 @@
-@testable import FrameTransport
 import NIOCore
 import Testing
 import Wire
+
+@testable import FrameTransport
 
 @Suite struct UpstreamMessageTests {
     private static let example =

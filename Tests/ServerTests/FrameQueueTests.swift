@@ -1,7 +1,8 @@
-@testable import EveryframeServer
 import FrameTransport
 import Testing
 import Wire
+
+@testable import EveryframeServer
 
 @Suite(.timeLimit(.minutes(1))) struct FrameQueueTests {
     @Test("Whatever order workers finish in, answers leave in the order of the jobs, and the bound holds", arguments: [UInt64(1), 2, 3])

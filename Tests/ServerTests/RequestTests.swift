@@ -1,7 +1,8 @@
-@testable import EveryframeServer
 import FrameTransport
 import NIOCore
 import Testing
+
+@testable import EveryframeServer
 
 @Suite(.timeLimit(.minutes(1))) struct RequestTests {
     private static let offer = #""webrtc_offer":{"type":"offer","sdp":"this is not sdp"}"#
@@ -53,9 +54,11 @@ import Testing
         }
     }
 
-    @Test("Unknown fields are ignored; data_output means what section 1 says", arguments: [
-        ("null", WorkerRequest.DataOutput.all), ("[]", .named([])), (#"["*"]"#, .all), (#"["count"]"#, .named(["count"])), (#"[""]"#, .named([])),
-    ])
+    @Test(
+        "Unknown fields are ignored; data_output means what section 1 says",
+        arguments: [
+            ("null", WorkerRequest.DataOutput.all), ("[]", .named([])), (#"["*"]"#, .all), (#"["count"]"#, .named(["count"])), (#"[""]"#, .named([])),
+        ])
     func dataOutput(text: String, expected: WorkerRequest.DataOutput) throws {
         var request = try WorkerRequest(parsing: ByteBuffer(string: "{\(Self.channel),\"data_output\":\(text),\"x\":[{}],\"requested_gpu\":null}"))
         try request.checkConfiguration(available: Predictor.outputs)

@@ -1,10 +1,11 @@
 import Everyframe
-@testable import EveryframeServer
 import FrameTransport
 import NIOCore
 import ServiceLifecycle
 import Testing
 import WebRTCNIO
+
+@testable import EveryframeServer
 
 @Suite(.timeLimit(.minutes(2)), .serialized) struct SessionTests {
     @Test("Every frame is answered once, in order, and the server's last word carries its stage times")

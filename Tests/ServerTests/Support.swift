@@ -1,7 +1,6 @@
-@testable import EveryframeServer
 import Everyframe
-import FrameTransport
 import Foundation
+import FrameTransport
 import Logging
 import Media
 import NIOCore
@@ -9,8 +8,10 @@ import ServiceLifecycle
 import WebRTC
 import WebRTCNIO
 
+@testable import EveryframeServer
+
 #if canImport(FoundationNetworking)
-    import FoundationNetworking
+import FoundationNetworking
 #endif
 
 /// A server that runs while `body` does, with a model that answers at once.
@@ -134,7 +135,10 @@ actor GeneratedSource: FrameSource {
     private let frame: SourceFrame
     private let failAtEnd: Bool
 
-    init(_ count: Int, frame: SourceFrame = SourceFrame(encoded: Pictures.jpeg, as: .jpeg, width: Pictures.width, height: Pictures.height), failAtEnd: Bool = false) {
+    init(
+        _ count: Int, frame: SourceFrame = SourceFrame(encoded: Pictures.jpeg, as: .jpeg, width: Pictures.width, height: Pictures.height),
+        failAtEnd: Bool = false
+    ) {
         left = count
         self.frame = frame
         self.failAtEnd = failAtEnd
