@@ -107,7 +107,7 @@ import Wire
         var configuration = ConnectedPair.loopback()
         configuration.receiveWindow = 1 << 20
         let pair = try await ConnectedPair.make(configuration: configuration)
-        let count = 400
+        let count = 160
         let sending = Task {
             for index in 0..<count { try await pair.left.send(payload(65_536, seed: UInt64(index))) }
         }

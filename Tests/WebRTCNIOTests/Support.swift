@@ -71,12 +71,18 @@ func within<Result: Sendable>(_ bound: Duration, _ body: @escaping @Sendable () 
     }
 }
 
+/// Bytes that are told apart by seed and by place: random blocks, each with its number in front.
 func payload(_ size: Int, seed: UInt64) -> ByteBuffer {
     var generator = SplitMix64(seed: seed)
+    var block = ByteBuffer()
+    for _ in 0..<64 { block.writeInteger(generator.next()) }
     var buffer = ByteBuffer()
-    buffer.reserveCapacity(size)
-    for _ in 0..<size / 8 { buffer.writeInteger(generator.next()) }
-    while buffer.readableBytes < size { buffer.writeInteger(UInt8(truncatingIfNeeded: generator.next())) }
+    buffer.reserveCapacity(size + block.readableBytes + 8)
+    while buffer.readableBytes < size {
+        buffer.writeInteger(buffer.readableBytes ^ Int(truncatingIfNeeded: seed))
+        buffer.writeImmutableBuffer(block)
+    }
+    buffer.moveWriterIndex(to: size)
     return buffer
 }
 
