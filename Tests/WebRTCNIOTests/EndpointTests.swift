@@ -42,7 +42,7 @@ import Wire
             for (index, size) in sizes.enumerated() { batch.append(ByteBuffer(repeating: UInt8(truncatingIfNeeded: index), count: size), along: path) }
             sender.router.value.send(batch)
         }.get()
-        try await within(.seconds(10)) {
+        try await within(.seconds(120)) {
             while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < sizes.count { await Task.yield() }
         }
         try await receiver.eventLoop.submit {
@@ -72,7 +72,7 @@ import Wire
             }
             endpoint.router.value.send(batch)
         }.get()
-        try await within(.seconds(10)) {
+        try await within(.seconds(120)) {
             while try await endpoint.eventLoop.submit({ collector.sizes.count }).get() < 3 { await Task.yield() }
         }
         #expect(await endpoint.statistics().sendDropsRefused >= 6)

@@ -28,7 +28,7 @@ struct ConnectedPair {
         let left = try await offerer.createDataChannel(label, options)
         try await signal(offerer, answerer)
         let right = try await firstChannel(of: answerer)
-        try await within(.seconds(20)) { try await left.waitUntilOpen() }
+        try await within(.seconds(120)) { try await left.waitUntilOpen() }
         return ConnectedPair(offerer: offerer, answerer: answerer, left: left, right: right)
     }
 
@@ -40,7 +40,7 @@ struct ConnectedPair {
     }
 
     static func firstChannel(of connection: PeerConnection) async throws -> DataChannel {
-        try await within(.seconds(20)) {
+        try await within(.seconds(120)) {
             for await event in connection.events {
                 if case .dataChannel(let channel) = event { return channel }
             }
