@@ -13,6 +13,7 @@ actor StreamJob {
     private let log: Logger
 
     private var ledger = FrameLedger()
+    private var deframer = ResultDeframer()
     private var progress = StreamProgress()
     /// Encoded bytes of each frame that has no answer.
     private var openBytes: [Int: Int] = [:]
@@ -161,7 +162,7 @@ actor StreamJob {
                 lastActivity = .now
                 switch message {
                 case .text(let text): await take(ByteBuffer(string: text))
-                case .binary(let bytes): await take(bytes)
+                case .binary(let bytes): await takeBinary(bytes)
                 }
                 if completion != nil || failure != nil { return wake() }
             }
@@ -176,6 +177,14 @@ actor StreamJob {
         wake()
         guard completion == nil else { return }
         await fail(StreamError(.connectionLost, "\(reason), with \(ledger.unanswered) frames unanswered"))
+    }
+
+    private func takeBinary(_ message: ByteBuffer) async {
+        do throws(ResultDeframer.Fault) {
+            if let text = try deframer.handle(message) { await take(text) }
+        } catch {
+            log.warning("A binary message on inference is ignored: \(error)")
+        }
     }
 
     private func take(_ text: ByteBuffer) async {

@@ -35,6 +35,37 @@ import Testing
     private func parse(_ text: String) throws -> ResultMessage { try ResultMessage(parsing: ByteBuffer(string: text)) }
 }
 
+@Suite struct ResultDeframerTests {
+    @Test("PROTOCOLS.md section 3: binary chunks join in any order; text in a binary message passes")
+    func joins() throws {
+        var deframer = ResultDeframer()
+        #expect(try deframer.handle(chunk(7, 1, 2, "}")) == nil)
+        #expect(try deframer.handle(chunk(7, 0, 2, "{")) == ByteBuffer(string: "{}"))
+        #expect(try deframer.handle(ByteBuffer(string: #"{"a":12345678}"#)) == ByteBuffer(string: #"{"a":12345678}"#))
+        #expect(try deframer.handle(ByteBuffer(string: "short")) == ByteBuffer(string: "short"))
+    }
+
+    @Test("Chunks out of range, too much of them and gzip are refused")
+    func refused() throws {
+        var deframer = ResultDeframer(maximumBytes: 10)
+        #expect(throws: ResultDeframer.Fault.chunkOutOfRange) { try deframer.handle(chunk(1, 2, 2, "x")) }
+        #expect(throws: ResultDeframer.Fault.chunkOutOfRange) { try deframer.handle(chunk(1, 0, 0, "x")) }
+        #expect(try deframer.handle(chunk(2, 0, 2, "12345678")) == nil)
+        #expect(throws: ResultDeframer.Fault.tooLarge) { try deframer.handle(chunk(2, 1, 2, "12345678")) }
+        #expect(throws: ResultDeframer.Fault.tooLarge) { try deframer.handle(chunk(3, 0, .max, "1")) }
+        var gzip = chunk(4, 0, 1, "")
+        gzip.writeInteger(UInt16(0x1f8b))
+        #expect(throws: ResultDeframer.Fault.compressed) { try deframer.handle(gzip) }
+    }
+
+    private func chunk(_ id: UInt32, _ index: UInt32, _ count: UInt32, _ text: String) -> ByteBuffer {
+        var message = ByteBuffer()
+        for field in [id, index, count] { message.writeInteger(field, endianness: .little) }
+        message.writeString(text)
+        return message
+    }
+}
+
 @Suite struct FrameLedgerTests {
     @Test("Every frame answered once and in order is proof")
     func complete() {
