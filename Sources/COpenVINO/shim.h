@@ -28,6 +28,8 @@ typedef struct ov_preprocess_input_tensor_info ov_preprocess_input_tensor_info_t
 typedef struct ov_preprocess_input_model_info ov_preprocess_input_model_info_t;
 typedef struct ov_preprocess_preprocess_steps ov_preprocess_preprocess_steps_t;
 typedef struct { int64_t rank; int64_t *dims; } ov_shape_t;
+typedef struct ov_dimension { int64_t min; int64_t max; } ov_dimension_t;
+typedef struct ov_partial_shape { ov_dimension_t rank; ov_dimension_t *dims; } ov_partial_shape_t;
 typedef struct { const char *key; const void *value; } ov_property_t;
 typedef struct { void (*callback_func)(void *); void *args; } ov_callback_t;
 typedef struct ov_version { const char *buildNumber; const char *description; } ov_version_t;
@@ -50,6 +52,9 @@ enum { everyframe_ov_rgb = 5, everyframe_ov_bgr = 6 };
     OPENVINO_FUNCTION(ov_status_e, core_compile_model_props, \
         (const ov_core_t *, const ov_model_t *, const char *, const size_t, const ov_property_t *, ov_compiled_model_t **)) \
     OPENVINO_FUNCTION(void, model_free, (ov_model_t *)) \
+    OPENVINO_FUNCTION(ov_status_e, model_reshape_single_input, (const ov_model_t *, const ov_partial_shape_t)) \
+    OPENVINO_FUNCTION(ov_status_e, partial_shape_create, (const int64_t, const ov_dimension_t *, ov_partial_shape_t *)) \
+    OPENVINO_FUNCTION(void, partial_shape_free, (ov_partial_shape_t *)) \
     OPENVINO_FUNCTION(ov_status_e, model_inputs_size, (const ov_model_t *, size_t *)) \
     OPENVINO_FUNCTION(ov_status_e, model_const_output_by_name, (const ov_model_t *, const char *, ov_output_const_port_t **)) \
     OPENVINO_FUNCTION(void, output_const_port_free, (ov_output_const_port_t *)) \
@@ -133,6 +138,7 @@ _Static_assert(RGB == everyframe_ov_rgb && BGR == everyframe_ov_bgr, "colour for
 _Static_assert(sizeof(ov_status_e) == 4 && sizeof(ov_element_type_e) == 4 && sizeof(ov_color_format_e) == 4, "enumerations");
 #endif
 _Static_assert(sizeof(ov_shape_t) == 16 && offsetof(ov_shape_t, dims) == 8, "ov_shape_t");
+_Static_assert(sizeof(ov_partial_shape_t) == 24 && offsetof(ov_partial_shape_t, dims) == 16, "ov_partial_shape_t");
 _Static_assert(sizeof(ov_property_t) == 16 && offsetof(ov_property_t, value) == 8, "ov_property_t");
 _Static_assert(sizeof(ov_callback_t) == 16 && offsetof(ov_callback_t, args) == 8, "ov_callback_t");
 _Static_assert(sizeof(ov_version_t) == 16 && offsetof(ov_version_t, description) == 8, "ov_version_t");

@@ -13,7 +13,7 @@ package protocol Model: Sendable {
     /// True when answers are made up, for measurements; they say so themselves.
     var isSynthetic: Bool { get }
 
-    /// Answers each frame, in the order given. Frames of `bgr24` go to the engine as they lie; others are converted first.
+    /// Answers each frame, in the order given. Frames may be of any format and size; hand them in as they are decoded.
     /// No thread waits meanwhile. Cancelling the task takes frames that have not begun out of the queue.
     func infer(_ frames: [VideoFrame]) async throws(InferenceError) -> [FrameResult]
 }

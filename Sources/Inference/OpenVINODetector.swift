@@ -1,6 +1,5 @@
 import Dispatch
 package import Media
-import Synchronization
 
 /// A detection graph (TensorFlow's detection API: boxes, classes, scores and their number, overlaps already taken out) on OpenVINO.
 package final class OpenVINODetector: Model {
@@ -14,27 +13,31 @@ package final class OpenVINODetector: Model {
     package var requestsInFlight: Int { pool.count }
 
     private let pool: OpenVINORequestPool
-    /// For frames that are not BGR yet.
-    private let conversions = DispatchQueue(label: "everyframe.inference.conversion")
-    private let converter = Mutex(ConverterBox())
+    /// What the graph would make of every picture first; nil: it is given pictures as they are.
+    private let inputSize: PictureSize?
+    /// Where frames are made into what the graph takes.
+    private let preparation = DispatchQueue(label: "everyframe.inference.preparation", attributes: .concurrent)
 
     /// Reads and compiles the model file at `path`, on a thread of its own: that takes a second.
     package static func load(
-        path: String, name: String, classNames: [String], options: ModelOptions = ModelOptions()
+        path: String, name: String, classNames: [String], inputSize: PictureSize? = nil, options: ModelOptions = ModelOptions()
     ) async throws(InferenceError) -> OpenVINODetector {
         let result: Result<OpenVINODetector, InferenceError> = await withCheckedContinuation { continuation in
             DispatchQueue.global().async {
                 continuation.resume(
                     returning: Result { () throws(InferenceError) in
-                        try OpenVINODetector(path: path, name: name, classNames: classNames, options: options)
+                        try OpenVINODetector(path: path, name: name, classNames: classNames, inputSize: inputSize, options: options)
                     })
             }
         }
         return try result.get()
     }
 
-    private init(path: String, name: String, classNames: [String], options: ModelOptions) throws(InferenceError) {
-        let network = try OpenVINONetwork(path: path, outputs: SSDOutputs.all, options: options)
+    private init(
+        path: String, name: String, classNames: [String], inputSize: PictureSize?, options: ModelOptions
+    ) throws(InferenceError) {
+        let network = try OpenVINONetwork(path: path, outputs: SSDOutputs.all, inputSize: inputSize, options: options)
+        self.inputSize = inputSize
         self.name = name
         self.classNames = classNames
         batchSize = max(1, options.batchSize)
@@ -44,7 +47,7 @@ package final class OpenVINODetector: Model {
     }
 
     package func infer(_ frames: [VideoFrame]) async throws(InferenceError) -> [FrameResult] {
-        if frames.count == 1, let frame = frames.first { return try await inferBatch([try await bgr(frame)]) }
+        if frames.count == 1, let frame = frames.first { return try await inferBatch([try await prepare(frame)]) }
         let batches = try await split(frames)
         // side by side: the pool keeps the order of the queue, the indices that of the answers
         let answers = await withTaskGroup(of: (Int, Result<[FrameResult], InferenceError>).self) { group in
@@ -60,37 +63,64 @@ package final class OpenVINODetector: Model {
         return results
     }
 
-    /// Runs of frames of the same size, none longer than `batchSize`.
-    private func split(_ frames: [VideoFrame]) async throws(InferenceError) -> [[VideoFrame]] {
-        var batches: [[VideoFrame]] = []
+    /// A picture as the graph takes it, and the size of the one it was.
+    private struct Prepared: Sendable {
+        var picture: VideoFrame
+        var width, height: Int
+    }
+
+    private func prepare(_ frame: VideoFrame) async throws(InferenceError) -> Prepared {
+        let picture: VideoFrame
+        if inputSize == nil, frame.format == .bgr24 {
+            picture = frame
+        } else {
+            let made: Result<VideoFrame, MediaError> = await withCheckedContinuation { continuation in
+                preparation.async { [inputSize] in
+                    continuation.resume(
+                        returning: Result { () throws(MediaError) in
+                            guard let inputSize else { return try PixelConverter().convert(frame, to: .bgr24) }
+                            return frame.sampled(width: inputSize.width, height: inputSize.height)
+                        })
+                }
+            }
+            do { picture = try made.get() } catch { throw .badFrame(reason: error.description) }
+        }
+        return Prepared(picture: picture, width: frame.width, height: frame.height)
+    }
+
+    /// Runs of pictures of the same size, none longer than `batchSize`.
+    private func split(_ frames: [VideoFrame]) async throws(InferenceError) -> [[Prepared]] {
+        var batches: [[Prepared]] = []
         for frame in frames {
-            let frame = try await bgr(frame)
-            if let last = batches.last, last.count < batchSize, last[0].width == frame.width, last[0].height == frame.height {
-                batches[batches.count - 1].append(frame)
+            let prepared = try await prepare(frame)
+            if let last = batches.last, last.count < batchSize, last[0].picture.width == prepared.picture.width,
+                last[0].picture.height == prepared.picture.height
+            {
+                batches[batches.count - 1].append(prepared)
             } else {
-                batches.append([frame])
+                batches.append([prepared])
             }
         }
         return batches
     }
 
-    private func inferBatch(_ frames: [VideoFrame]) async throws(InferenceError) -> [FrameResult] {
-        guard let first = frames.first else { return [] }
+    private func inferBatch(_ batch: [Prepared]) async throws(InferenceError) -> [FrameResult] {
+        guard let first = batch.first?.picture else { return [] }
         let id = pool.newID()
         let asked = ContinuousClock.now
-        let memory = frames.count == 1 ? first.memory : Self.joined(frames).memory
+        let memory = batch.count == 1 ? first.memory : Self.joined(batch.map(\.picture)).memory
         let answer: OpenVINORequestPool.Answer = await withTaskCancellationHandler {
             guard !Task.isCancelled else { return .failure(.cancelled) }
             return await withCheckedContinuation { continuation in
                 pool.submit(
                     OpenVINORequestPool.Job(
-                        id: id, memory: memory, count: frames.count, width: first.width, height: first.height, asked: asked
+                        id: id, memory: memory, count: batch.count, width: first.width, height: first.height, asked: asked
                     ) { continuation.resume(returning: $0) })
             }
         } onCancel: {
             pool.cancel(id)
         }
-        return try answer.get().map { result(of: $0, width: first.width, height: first.height) }
+        return zip(try answer.get(), batch).map { result(of: $0, width: $1.width, height: $1.height) }
     }
 
     private func result(of raw: OpenVINORequestPool.RawDetections, width: Int, height: Int) -> FrameResult {
@@ -123,22 +153,7 @@ package final class OpenVINODetector: Model {
             }
         }
     }
-
-    private func bgr(_ frame: VideoFrame) async throws(InferenceError) -> VideoFrame {
-        if frame.format == .bgr24 { return frame }
-        let converted: Result<VideoFrame, MediaError> = await withCheckedContinuation { continuation in
-            conversions.async {
-                let result = self.converter.withLock { box in
-                    Result { () throws(MediaError) in try box.converter.convert(frame, to: .bgr24) }
-                }
-                continuation.resume(returning: result)
-            }
-        }
-        do { return try converted.get() } catch { throw .badFrame(reason: error.description) }
-    }
 }
-
-private struct ConverterBox { let converter = PixelConverter() }
 
 extension Result {
     fileprivate init(_ body: () async throws(Failure) -> Success) async {

@@ -11,8 +11,10 @@ final class OpenVINONetwork: @unchecked Sendable {
 
     private static let device = "CPU"
 
-    /// - Parameter outputs: names the graph must have.
-    init(path: String, outputs: [String], options: ModelOptions) throws(InferenceError) {
+    /// - Parameters:
+    ///   - outputs: names the graph must have.
+    ///   - inputSize: the only size of pictures it will be given, for which the engine makes a faster network; nil: any.
+    init(path: String, outputs: [String], inputSize: PictureSize?, options: ModelOptions) throws(InferenceError) {
         let library = try OpenVINOLibrary.shared.get()
         let call = Calls(library: library, path: path)
         let functions = library.functions
@@ -23,6 +25,7 @@ final class OpenVINONetwork: @unchecked Sendable {
             try Self.check(model, outputs, call)
             let converting = try Self.takingBGR(model, call)
             defer { functions.pointee.model_free(converting) }
+            if let inputSize { try Self.fix(inputSize, batch: options.batchSize, of: converting, call) }
             compiled = try Self.compile(converting, core, options, call)
         } catch {
             functions.pointee.core_free(core)
@@ -87,6 +90,19 @@ final class OpenVINONetwork: @unchecked Sendable {
         try call.check("preparing", functions.pointee.preprocess_input_model_info_set_layout(modelInput, layout))
         try call.check("preparing", functions.pointee.preprocess_preprocess_steps_convert_color(steps, rgb))
         return try call.make("preparing") { functions.pointee.preprocess_prepostprocessor_build(builder, $0) }
+    }
+
+    private static func fix(_ size: PictureSize, batch: Int, of model: OpaquePointer, _ call: Calls) throws(InferenceError) {
+        let functions = call.library.functions
+        let (height, width) = (Int64(size.height), Int64(size.width))
+        let dimensions = [
+            ov_dimension_t(min: 1, max: Int64(max(1, batch))), ov_dimension_t(min: height, max: height), ov_dimension_t(min: width, max: width),
+            ov_dimension_t(min: 3, max: 3),
+        ]
+        var shape = ov_partial_shape_t()
+        try call.check("preparing", functions.pointee.partial_shape_create(4, dimensions, &shape))
+        defer { functions.pointee.partial_shape_free(&shape) }
+        try call.check("preparing", functions.pointee.model_reshape_single_input(model, shape))
     }
 
     private static func compile(

@@ -94,7 +94,7 @@ private struct ColourChange {
 
 extension Colour.Matrix {
     /// Red's and blue's share of luma (ITU-R BT.601, BT.709, BT.2020).
-    fileprivate var weights: (red: Double, blue: Double) {
+    var weights: (red: Double, blue: Double) {
         switch self {
         case .bt601: (0.299, 0.114)
         case .bt709: (0.2126, 0.0722)
