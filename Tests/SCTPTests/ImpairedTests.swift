@@ -1,0 +1,179 @@
+import NIOCore
+import NetworkSimulator
+import SCTP
+import Testing
+import Wire
+
+/// What a network does, with a name that shows in the report.
+struct Weather: Sendable, CustomTestStringConvertible {
+    var name: String
+    var conditions: LinkConditions
+    var testDescription: String { name }
+
+    init(_ name: String, _ change: (inout LinkConditions) -> Void = { _ in }) {
+        self.name = name
+        var conditions = LinkConditions()
+        change(&conditions)
+        self.conditions = conditions
+    }
+
+    static let all: [Weather] = [
+        Weather("clean"),
+        Weather("loss 1 %") { $0.loss = 0.01 },
+        Weather("loss 5 %") { $0.loss = 0.05 },
+        Weather("loss 20 %") { $0.loss = 0.2 },
+        Weather("reordering") { $0.reordering = 0.1 },
+        Weather("jitter") { $0.jitter = .milliseconds(8) },
+        Weather("duplication") { $0.duplication = 0.2 },
+        Weather("corruption") { $0.corruption = 0.05 },
+        Weather("1280-byte path") { $0.maximumDatagram = 1280 - 48 - 37 },
+        Weather("everything") {
+            $0.loss = 0.05
+            $0.reordering = 0.05
+            $0.duplication = 0.05
+            $0.corruption = 0.02
+            $0.jitter = .milliseconds(3)
+        },
+        Weather("2 Mbit/s, short queue") {
+            $0.rate = 2e6
+            $0.queueLimit = 20_000
+        },
+    ]
+}
+
+/// What the ends offer.
+enum Offer: String, Sendable, CaseIterable, CustomTestStringConvertible {
+    case everything, noInterleaving, nothing
+    var testDescription: String { rawValue }
+    /// Corruption needs a checksum: DTLS would catch it in the field.
+    func configuration(needsChecksum: Bool) -> Configuration {
+        var result = Configuration()
+        result.offerInterleaving = self == .everything
+        result.offerZeroChecksum = self == .everything && !needsChecksum
+        return result
+    }
+}
+
+@Suite("Impaired networks: every byte once, in order")
+struct ImpairedTests {
+    @Test("RFC 9260 §6: reliable ordered transfer both ways", arguments: Weather.all, Offer.allCases)
+    func reliable(weather: Weather, offer: Offer) throws {
+        for seed: UInt64 in [11, 12] {
+            let configuration = offer.configuration(needsChecksum: weather.conditions.corruption > 0)
+            let pair = Pair(seed: seed, conditions: weather.conditions, a: configuration, z: configuration)
+            let one = try pair.a.engine.open(ChannelParameters(label: "one"), at: pair.now)
+            let two = try pair.z.engine.open(ChannelParameters(label: "two", ordered: false), at: pair.now)
+            let sizes = [10, 30_000, 1, 0, 150_000, 1128, 1132, 5000, 70_000]
+            for (index, size) in sizes.enumerated() {
+                try pair.a.engine.send(pattern(size, index), isText: false, on: one, at: pair.now)
+                try pair.z.engine.send(pattern(size, 100 + index), isText: true, on: two, at: pair.now)
+            }
+            pair.run(for: .seconds(120)) { $0.z.messages.first?.value.count == sizes.count && $0.a.messages.first?.value.count == sizes.count }
+            #expect(pair.a.failure == nil, "seed \(seed)")
+            #expect(pair.z.failure == nil, "seed \(seed)")
+            let ordered = pair.z.messages.first?.value.map(\.0) ?? []
+            #expect(ordered == sizes.indices.map { pattern(sizes[$0], $0) }, "seed \(seed)")
+            let unordered = pair.a.messages.first?.value.map(\.0) ?? []
+            #expect(unordered.count == sizes.count, "seed \(seed)")
+            for index in sizes.indices { #expect(unordered.contains(pattern(sizes[index], 100 + index)), "seed \(seed)") }
+            // everything is acknowledged and nothing more happens but heartbeats
+            pair.run(for: .seconds(5))
+            #expect(pair.a.engine.unacknowledgedAmount(of: one) == 0, "seed \(seed)")
+            #expect(pair.a.engine.statistics.bytesInFlight == 0, "seed \(seed)")
+            #expect(pair.z.engine.statistics.bytesHeld == 0, "seed \(seed)")
+            // ends, both sides know
+            pair.a.engine.shutdown(at: pair.now)
+            pair.run(for: .seconds(60)) { $0.a.isDisconnected && $0.z.isDisconnected }
+            #expect(pair.a.isDisconnected || pair.a.failure != nil, "seed \(seed)")
+            #expect(pair.z.isDisconnected || pair.z.failure != nil, "seed \(seed)")
+        }
+    }
+
+    @Test("RFC 8985 §7: the last packets of a message are lost and repaired without a retransmission time-out", arguments: 0..<5)
+    func tailLoss(seed: Int) throws {
+        let pair = Pair(seed: UInt64(seed))
+        let channel = try pair.a.engine.open(ChannelParameters(label: "tail"), at: pair.now)
+        pair.connect()
+        try pair.a.engine.send(pattern(20_000, 1), isText: false, on: channel, at: pair.now)
+        pair.run { !$0.z.messages.isEmpty }
+        pair.run(for: .seconds(1))
+        try pair.a.engine.send(pattern(8000, seed), isText: false, on: channel, at: pair.now)
+        // the burst's last packets vanish
+        pair.a.drain(at: pair.now)
+        for index in 0..<pair.a.batch.count - 1 - seed % 3 { if let packet = pair.a.batch.packet(index) { pair.toZ.send(packet, at: pair.now) } }
+        pair.a.batch.removeAll()
+        let start = pair.now
+        pair.run(for: .seconds(10)) { $0.z.messages.first?.value.count == 2 }
+        #expect(pair.z.messages.first?.value.last?.0 == pattern(8000, seed))
+        #expect(pair.now - start < .milliseconds(100))
+        #expect(pair.a.engine.statistics.timeouts == 0)
+    }
+
+    @Test("RFC 9260 §6.1, §6.2: a receiver that does not consume closes its window; it reopens, and nothing is lost", arguments: [0.0, 0.02])
+    func pausedReceiver(loss: Double) throws {
+        var configuration = Configuration()
+        configuration.receiveWindow = 200_000
+        var conditions = LinkConditions()
+        conditions.loss = loss
+        let pair = Pair(seed: 7, conditions: conditions, a: configuration, z: configuration)
+        pair.z.consumes = false
+        let channel = try pair.a.engine.open(ChannelParameters(label: "slow"), at: pair.now)
+        pair.connect()
+        for index in 0..<100 { try pair.a.engine.send(pattern(20_000, index), isText: false, on: channel, at: pair.now) }
+        // minutes of closed window: the association lives on its probes
+        pair.run(for: .seconds(300))
+        let stuck = pair.z.messages.first?.value.count ?? 0
+        #expect(stuck < 15)
+        #expect(pair.z.mostHeld < 300_000)
+        #expect(pair.z.engine.statistics.receiveWindow < 20_000)
+        #expect(pair.a.failure == nil)
+        pair.z.consumes = true
+        pair.z.consumeAll(at: pair.now)
+        pair.run(for: .seconds(60)) { $0.z.messages.first?.value.count == 100 }
+        #expect(pair.z.messages.first?.value.map(\.0) == (0..<100).map { pattern(20_000, $0) })
+    }
+
+    @Test("RFC 9260 §8.1: a peer that falls silent is given up")
+    func silence() throws {
+        let pair = Pair(seed: 9)
+        let channel = try pair.a.engine.open(ChannelParameters(label: "x"), at: pair.now)
+        pair.connect()
+        pair.toZ.conditions.isDown = true
+        pair.toA.conditions.isDown = true
+        try pair.a.engine.send(pattern(1000, 1), isText: false, on: channel, at: pair.now)
+        pair.run(for: .seconds(300)) { $0.a.failure != nil && $0.z.failure != nil }
+        #expect(pair.a.failure == .peerUnreachable)
+        // nothing to send there: heartbeats notice
+        #expect(pair.z.failure == .peerUnreachable)
+        #expect(pair.a.closed == [channel])
+    }
+
+    @Test("RFC 9260 §4: INIT that is never answered fails, and a late answerer connects", arguments: [true, false])
+    func handshake(never: Bool) {
+        let pair = Pair(seed: 3, connect: false)
+        pair.a.engine.connect(at: pair.now)
+        pair.toZ.conditions.isDown = true
+        pair.run(for: .seconds(5))
+        if !never { pair.toZ.conditions.isDown = false }
+        pair.run(for: .seconds(200)) { $0.a.failure != nil || $0.z.isConnected }
+        #expect(pair.a.failure == (never ? .handshakeTimedOut : nil))
+        #expect(pair.z.isConnected == !never)
+    }
+
+    @Test("a message larger than both windows arrives, and memory follows what arrived, not what was announced")
+    func largeMessage() throws {
+        var configuration = Configuration()
+        configuration.receiveWindow = 256 << 10
+        configuration.maximumMessageSize = 4 << 20
+        configuration.remoteMaximumMessageSize = 4 << 20
+        let pair = Pair(seed: 5, a: configuration, z: configuration)
+        let channel = try pair.a.engine.open(ChannelParameters(label: "big"), at: pair.now)
+        try pair.a.engine.send(pattern(4 << 20, 3), isText: false, on: channel, at: pair.now)
+        #expect(throws: SendError.messageTooLarge(limit: 4 << 20)) {
+            try pair.a.engine.send(pattern(4 << 20 + 1, 3), isText: false, on: channel, at: pair.now)
+        }
+        pair.run(for: .seconds(120)) { !$0.z.messages.isEmpty }
+        #expect(pair.z.messages.first?.value.first?.0 == pattern(4 << 20, 3))
+        #expect(pair.z.mostHeld <= 4 << 20 + 1 << 20)
+    }
+}
