@@ -151,6 +151,7 @@ extension Association {
         guard mayTake(arrival, chunk, length) else { return }
         if arrival != .next || !tracker.ranges.isEmpty || chunk.isImmediate { sackSchedule.requestImmediately() }
         tracker.insert(number)
+        sackSchedule.dataTaken(length)
         counters.payloadBytesReceived += length
         guard chunk.stream < configuration.inboundStreams else {
             counters.drops.invalidStream += 1
@@ -183,20 +184,20 @@ extension Association {
         case .next, .outOfOrder:
             let use = reassembly.windowUse + deliveredCharge
             if use + length <= configuration.receiveWindow { return true }
-            return mayExceedWindow(arrival, use + length)
+            return mayExceedWindow(arrival, use, length)
         }
     }
 
     /// RFC 9260 §6.2: data beyond the window is dropped, unless only it brings back the room that unfinished messages take.
-    private mutating func mayExceedWindow(_ arrival: TSNTracker.Arrival, _ use: Int) -> Bool {
+    private mutating func mayExceedWindow(_ arrival: TSNTracker.Arrival, _ use: Int, _ length: Int) -> Bool {
         let limit = 2 * configuration.receiveWindow
         if arrival == .next, deliveredCharge == 0 {
             if use <= limit { return true }
             abort(ErrorCause(code: ErrorCause.outOfResource), reporting: .outOfMemory)
             return false
         }
-        // what was sent before the peer knew that the window is closed is still taken
-        if sackSchedule.advertisedWindow > 0, use <= limit { return true }
+        // what the last SACK granted is taken, even though a message became whole since, and counts only now
+        if sackSchedule.grant >= length, use <= limit + configuration.maximumMessageSize { return true }
         counters.drops.windowExceeded += 1
         sackSchedule.requestImmediately()
         return false

@@ -9,6 +9,8 @@ struct SackSchedule {
     private(set) var duplicates: [TSN] = []
     /// The window as the peer knows it.
     private(set) var advertisedWindow = 0
+    /// What the peer may still send of it.
+    private(set) var grant = 0
 
     var isDue: Bool { isImmediate }
 
@@ -40,7 +42,10 @@ struct SackSchedule {
         deadline = nil
         duplicates.removeAll(keepingCapacity: true)
         advertisedWindow = window
+        grant = window
     }
+
+    mutating func dataTaken(_ bytes: Int) { grant -= bytes }
 
     /// True when a SACK would ride along with DATA for free.
     var isPending: Bool { isImmediate || deadline != nil }
