@@ -66,7 +66,8 @@ package struct Annotator: Sendable {
         canvas.fill(right - line, top, right, bottom, mark.colour)
         guard !mark.label.isEmpty else { return }
         let above = top - canvas.textHeight
-        canvas.text(mark.label, x: left, y: above >= 0 ? above : top, ink: mark.colour.ink, paper: mark.colour)
+        let shift = max(0, min(left, canvas.width - canvas.textWidth(mark.label)))
+        canvas.text(mark.label, x: left < 0 ? left : shift, y: above >= 0 ? above : top, ink: mark.colour.ink, paper: mark.colour)
     }
 }
 
@@ -79,6 +80,9 @@ private struct Canvas {
     var scale: Int { max(1, min(height, width) / 400 + (height >= 500 ? 1 : 0)) }
     var textHeight: Int { (BitmapFont.height + 2) * scale }
 
+    func textWidth(_ text: String) -> Int { text.prefix(Self.longest).count * (BitmapFont.width + 1) * scale + scale }
+    private static let longest = 200
+
     func fill(_ left: Int, _ top: Int, _ right: Int, _ bottom: Int, _ colour: Annotator.RGB) {
         let (left, right) = (max(0, left), min(width, right))
         for row in max(0, top)..<max(0, top, min(height, bottom)) where left < right {
@@ -89,8 +93,8 @@ private struct Canvas {
     mutating func text(_ text: String, x: Int, y: Int, ink: Annotator.RGB, paper: Annotator.RGB) {
         let scale = scale
         let advance = (BitmapFont.width + 1) * scale
-        let letters = text.prefix(200)
-        fill(x, y, x + letters.count * advance + scale, y + textHeight, paper)
+        let letters = text.prefix(Self.longest)
+        fill(x, y, x + textWidth(text), y + textHeight, paper)
         for (index, letter) in letters.enumerated() {
             for (row, bits) in BitmapFont.rows(of: letter).enumerated() {
                 for column in 0..<BitmapFont.width where bits & (1 << (BitmapFont.width - 1 - column)) != 0 {
