@@ -81,7 +81,7 @@ let testTargets: [Target] = [
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore]),
     tests("MediaTests", ["Media"]),
-    tests("InferenceTests", ["Media", "Inference"]),
+    tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle]),
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]

@@ -20,7 +20,8 @@ extension InferenceError: CustomStringConvertible {
             "the inference engine OpenVINO is not installed: run `make setup` or `scripts/setup engine`, or set EVERYFRAME_OPENVINO to its library "
                 + "(searched: \(searched.joined(separator: ", ")))"
         case .engineUnusable(let path, let reason): "the inference engine \(path) cannot be used: \(reason)"
-        case .unknownModel(let id, let known): "there is no model '\(id)'; known are \(known.joined(separator: ", ")), synthetic:MS, or the path of a model file"
+        case .unknownModel(let id, let known):
+            "there is no model '\(id)'; known are \(known.joined(separator: ", ")), synthetic:MS, or the path of a model file"
         case .modelNotInstalled(let id, let searched):
             "the weights of model '\(id)' are not installed: run `make setup` or `scripts/setup model` (searched: \(searched.joined(separator: ", ")))"
         case .modelUnreadable(let path, let reason): "the model \(path) cannot be read: \(reason)"

@@ -16,7 +16,10 @@ package enum MediaError: Error, Equatable {
     case cannotWrite(path: String, reason: String)
     case conversionFailed(reason: String)
 
-    package enum PictureFormat: String, Sendable { case jpeg = "JPEG", png = "PNG" }
+    package enum PictureFormat: String, Sendable {
+        case jpeg = "JPEG"
+        case png = "PNG"
+    }
 }
 
 extension MediaError: CustomStringConvertible {

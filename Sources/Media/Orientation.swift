@@ -2,7 +2,12 @@ import CFFmpeg
 
 /// How a stored picture must be turned to stand upright: first mirrored left to right if `mirrored`, then turned clockwise.
 package struct Orientation: Hashable, Sendable {
-    package enum Turn: Int, Sendable { case none = 0, quarter = 90, half = 180, threeQuarters = 270 }
+    package enum Turn: Int, Sendable {
+        case none = 0
+        case quarter = 90
+        case half = 180
+        case threeQuarters = 270
+    }
     package var turn: Turn
     package var mirrored: Bool
 

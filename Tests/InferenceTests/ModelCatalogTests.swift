@@ -4,7 +4,9 @@ import Media
 import Testing
 
 @Suite struct ModelCatalogTests {
-    @Test("An unknown model is refused with the names of those there are", arguments: ["yolo", "synthetic:", "synthetic:fast", "synthetic:-1ms", "synthetic:5m", ""])
+    @Test(
+        "An unknown model is refused with the names of those there are",
+        arguments: ["yolo", "synthetic:", "synthetic:fast", "synthetic:-1ms", "synthetic:5m", ""])
     func unknown(_ name: String) async {
         await #expect(throws: InferenceError.unknownModel(id: name, known: ["people-ssdlite"])) { _ = try await ModelCatalog.load(name) }
         #expect(InferenceError.unknownModel(id: name, known: ["people-ssdlite"]).description.contains("people-ssdlite"))
@@ -40,7 +42,8 @@ import Testing
     @Test(
         "Synthetic models take the time they are told to",
         arguments: [
-            ("synthetic:75ms", Duration.milliseconds(75)), ("synthetic:75", .milliseconds(75)), ("synthetic:0ms", .zero), ("synthetic:0.5ms", .microseconds(500)),
+            ("synthetic:75ms", Duration.milliseconds(75)), ("synthetic:75", .milliseconds(75)), ("synthetic:0ms", .zero),
+            ("synthetic:0.5ms", .microseconds(500)),
             ("synthetic:250us", .microseconds(250)), ("synthetic:2s", .seconds(2)), ("synthetic", .zero),
         ])
     func delays(_ name: String, _ delay: Duration) async throws {

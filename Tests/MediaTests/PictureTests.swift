@@ -2,7 +2,9 @@ import Media
 import Testing
 
 @Suite struct JPEGCodecTests {
-    @Test("A smooth picture survives the round trip, in every format and with odd sides", arguments: PixelFormat.allCases, [(64, 48), (33, 17), (1, 1), (7, 200)])
+    @Test(
+        "A smooth picture survives the round trip, in every format and with odd sides", arguments: PixelFormat.allCases,
+        [(64, 48), (33, 17), (1, 1), (7, 200)])
     func roundTrip(_ format: PixelFormat, _ size: (Int, Int)) throws {
         let codec = JPEGCodec()
         let frame = try PixelConverter().convert(gradient(width: size.0, height: size.1), to: format, colour: .jpeg)
