@@ -53,3 +53,46 @@ SETUP = bytes([1, 0, 1, 2, 3, 4, 5])
 seed("ice-agents", "connect", SETUP + bytes([6, 10, 8, 0, 10, 0, 8, 0, 10, 0, 6, 25] * 6 + [7, 40]))
 seed("ice-agents", "conflict", bytes([3]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8))
 seed("ice-agents", "lite", bytes([9]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8 + [15, 2, 6, 90, 3]))
+
+# SCTP engines: connect, open, send both ways, lose some, wait, close.
+MEET = bytes([0, 0, 2, 0, 5, 0, 2, 0, 5, 0])
+TALK = bytes([10, 0, 0, 2, 0, 5, 0, 11, 0, 3, 2, 0, 5, 0, 12, 0, 200, 5, 0, 5, 0, 5, 0, 2, 0])
+seed("sctp-engines", "talk", MEET + TALK * 2 + bytes([8, 20, 5, 0, 2, 0] * 4))
+seed("sctp-engines", "loss", MEET + TALK + bytes([11, 0, 250, 13, 0, 13, 0, 2, 3, 2, 1, 8, 60, 5, 0, 2, 0, 8, 120, 2, 0, 5, 0]) * 3)
+seed("sctp-engines", "collision", bytes([1, 0, 1, 2, 0, 5, 0, 2, 0, 5, 0, 2, 0, 5, 0]) + TALK)
+seed("sctp-engines", "partial", MEET + bytes([10, 1, 0x41, 10, 0, 0x85, 2, 0, 5, 0, 11, 0, 99, 11, 1, 99, 13, 0, 13, 0, 8, 100, 2, 0, 5, 0] * 2))
+seed("sctp-engines", "close", MEET + TALK + bytes([16, 0, 2, 0, 5, 0, 2, 0, 5, 0, 16, 1, 5, 0, 2, 0, 17, 0, 2, 0, 5, 0, 2, 0, 9, 30]))
+seed("sctp-engines", "forged", MEET + TALK + bytes([15, 16, 3, 0, 0, 16]) + bytes(12) + bytes([15, 24, 192, 0, 0, 8, 0, 0, 0, 9, 130, 0, 0, 16]) + bytes(12))
+
+
+def crc32c(data):
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ 0x82F63B78 if value & 1 else value >> 1
+    return value ^ 0xFFFFFFFF
+
+
+def sctp(tag, *chunks):
+    head = (5000).to_bytes(2, "big") * 2 + tag.to_bytes(4, "big")
+    body = b"".join(chunks)
+    return head + crc32c(head + bytes(4) + body).to_bytes(4, "little") + body
+
+
+def sctp_chunk(kind, flags, value):
+    data = bytes([kind, flags]) + (4 + len(value)).to_bytes(2, "big") + value
+    return data + bytes(-len(data) % 4)
+
+
+def framed(*packets):
+    return b"".join(len(packet).to_bytes(2, "big") + packet for packet in packets)
+
+
+# RFC 9260 §3.3.2: tag, window, streams out and in, TSN; then supported extensions, FORWARD-TSN, zero checksum.
+INIT = bytes.fromhex("0000000100100000ffffffff00000001" "800800098240c1c20f000000" "c0000004" "800100080000000100000000"[:24])
+seed("sctp-packets", "init", framed(sctp(0, sctp_chunk(1, 0, INIT))))
+seed("sctp-packets", "init-twice", framed(sctp(0, sctp_chunk(1, 0, INIT)), sctp(0, sctp_chunk(1, 0, INIT)), sctp(0, sctp_chunk(10, 0, bytes(64)))))
+seed("sctp-packets", "stranger", framed(
+    sctp(7, sctp_chunk(0, 3, bytes.fromhex("00000001000000000000003203000000") + b"x")), sctp(7, sctp_chunk(3, 0, bytes(12))),
+    sctp(7, sctp_chunk(6, 0, b"")), sctp(7, sctp_chunk(8, 1, b"")), sctp(7, sctp_chunk(130, 0, bytes.fromhex("000d00120000000100000001000000010000")))))
