@@ -2,9 +2,6 @@
 import Foundation
 import PackageDescription
 
-let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
-func present(_ path: String) -> Bool { FileManager.default.fileExists(atPath: root + "/" + path) }
-
 /// `EVERYFRAME_FUZZ=1` (Fuzz/run.sh) adds the fuzzer and builds the rooms with the coverage that guides it.
 let isFuzzing = ProcessInfo.processInfo.environment["EVERYFRAME_FUZZ"] == "1"
 let coverage: [SwiftSetting] = isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer"])] : []
@@ -82,14 +79,17 @@ let testTargets: [Target] = [
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore]),
     tests("MediaTests", ["Media"]),
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
-    tests("ServerTests", ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle]),
+    tests(
+        "ServerTests",
+        ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle]),
+    tests("FuzzTests", ["FuzzTargets", nioCore]),
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]
 
 // The fuzz targets see `package` parsers, so they belong to this package; the tests replay what was found (Fuzz/README.md).
 let fuzzTargets: Target = .target(
     name: "FuzzTargets",
-    dependencies: ["Wire", nioCore] + ["ICE", "SCTP", "WebRTC", "FrameTransport"].filter { present("Sources/\($0)") }.map { .target(name: $0) },
+    dependencies: ["Wire", "ICE", "SCTP", "WebRTC", "FrameTransport", nioCore],
     path: "Fuzz/FuzzTargets",
     swiftSettings: house)
 let fuzzer: Target = .executableTarget(
@@ -103,46 +103,23 @@ let fuzzer: Target = .executableTarget(
 let engineBench: Target = .executableTarget(
     name: "engine-bench", dependencies: ["Media", "Inference"], path: "Benchmarks/EngineBench", swiftSettings: house)
 
-// While rooms are being built: only those that exist.
-let targets =
-    [fuzzTargets, tests("FuzzTests", ["FuzzTargets", nioCore])] + (isFuzzing ? [fuzzer] : []) + (present("Sources/Inference") ? [engineBench] : [])
-    + (doors + rooms).filter { present("Sources/\($0.name)") }
-    + testTargets.filter { present("Tests/\($0.name)") }
-let names = Set(targets.map(\.name))
-var products: [Product] = [
-    .library(name: "WebRTC", targets: ["WebRTC", "WebRTCNIO"]),
-    .library(name: "FrameTransport", targets: ["FrameTransport"]),
-    .library(name: "Everyframe", targets: ["Everyframe"]),
-    .library(name: "EveryframeServer", targets: ["EveryframeServer"]),
-    .executable(name: "everyframe", targets: ["everyframe-cli"]),
-]
-var dependencies: [Package.Dependency] = [
-    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
-    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
-]
-if names.contains("EveryframeServer") {
-    dependencies += [
-        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
-        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
-    ]
-}
-if names.contains("Everyframe") {
-    dependencies += [.package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0")]
-}
-if names.contains("everyframe-cli") {
-    dependencies += [.package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0")]
-}
-
 let package = Package(
     name: "everyframe",
-    products: products.filter { product in
-        switch product {
-        case let library as Product.Library: library.targets.allSatisfy(names.contains)
-        case let executable as Product.Executable: executable.targets.allSatisfy(names.contains)
-        default: false
-        }
-    },
-    dependencies: dependencies,
-    targets: targets,
+    products: [
+        .library(name: "WebRTC", targets: ["WebRTC", "WebRTCNIO"]),
+        .library(name: "FrameTransport", targets: ["FrameTransport"]),
+        .library(name: "Everyframe", targets: ["Everyframe"]),
+        .library(name: "EveryframeServer", targets: ["EveryframeServer"]),
+        .executable(name: "everyframe", targets: ["everyframe-cli"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+    ],
+    targets: doors + rooms + testTargets + [fuzzTargets, engineBench] + (isFuzzing ? [fuzzer] : []),
     swiftLanguageModes: [.v6])
