@@ -67,6 +67,8 @@ final class Pair {
     var toA: Link
     var now = Instant.zero
     var steps = 0
+    /// Sees every packet to Z.
+    var tap: ((ByteBuffer) -> Void)?
 
     init(
         seed: UInt64, conditions: LinkConditions = .init(), a configurationA: Configuration = .init(), z configurationZ: Configuration = .init(),
@@ -92,7 +94,7 @@ final class Pair {
             hadPackets = false
             a.drain(at: now)
             z.drain(at: now)
-            Self.flush(&a.batch, into: &toZ, at: now)
+            Self.flush(&a.batch, into: &toZ, at: now, tap)
             Self.flush(&z.batch, into: &toA, at: now)
             while let packet = toZ.receive(at: now) {
                 hadPackets = true
@@ -106,7 +108,7 @@ final class Pair {
                 a.engine.handleTimeout(at: now)
                 hadPackets = true
                 a.drain(at: now)
-                Self.flush(&a.batch, into: &toZ, at: now)
+                Self.flush(&a.batch, into: &toZ, at: now, tap)
             }
             if let deadline = z.engine.deadline, deadline <= now {
                 z.engine.handleTimeout(at: now)
@@ -124,8 +126,12 @@ final class Pair {
         return true
     }
 
-    static func flush(_ batch: inout PacketBatch, into link: inout Link, at now: Instant) {
-        for index in 0..<batch.count { if let packet = batch.packet(index) { link.send(packet, at: now) } }
+    static func flush(_ batch: inout PacketBatch, into link: inout Link, at now: Instant, _ tap: ((ByteBuffer) -> Void)? = nil) {
+        for index in 0..<batch.count {
+            guard let packet = batch.packet(index) else { continue }
+            tap?(packet)
+            link.send(packet, at: now)
+        }
         batch.removeAll()
     }
 
