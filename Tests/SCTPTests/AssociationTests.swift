@@ -345,7 +345,8 @@ struct AssociationTests {
         let (a, _) = connected()
         a.association.congestion = NewReno(CongestionParameters(maximumPacketSize: 1160, initialWindow: 4 << 20, initialThreshold: 8 << 20))
         for _ in 0..<30 {
-            try a.association.send(ByteBuffer(repeating: 1, count: 65_536), stream: 0, ppid: 53, isUnordered: false, lifetime: nil, maximumRetransmits: nil, at: a.now)
+            try a.association.send(
+                ByteBuffer(repeating: 1, count: 65_536), stream: 0, ppid: 53, isUnordered: false, lifetime: nil, maximumRetransmits: nil, at: a.now)
         }
         let packets = a.poll()
         #expect(packets.count == 256)

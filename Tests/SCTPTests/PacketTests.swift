@@ -114,7 +114,8 @@ struct PacketTests {
     @Test("RFC 3758 §3.2, RFC 8260 §2.3: FORWARD-TSN and I-FORWARD-TSN", arguments: [true, false])
     func forwardTSN(interleaved: Bool) throws {
         let chunk = ForwardTSNChunk(
-            cumulative: TSN(rawValue: 12), skips: [.init(stream: 1, isUnordered: false, message: 3), .init(stream: 9, isUnordered: interleaved, message: 65_535)])
+            cumulative: TSN(rawValue: 12),
+            skips: [.init(stream: 1, isUnordered: false, message: 3), .init(stream: 9, isUnordered: interleaved, message: 65_535)])
         var buffer = ByteBuffer()
         chunk.write(interleaved: interleaved, into: &buffer)
         try body(buffer, type: interleaved ? 194 : 192) { span, _ throws(ParseError) in

@@ -17,6 +17,7 @@ extension Association {
         var buffer = ByteBuffer()
         announcement(tag: localTag, initialTSN: localInitialTSN).write(as: ChunkType.initiation, into: &buffer)
         enqueueControl(ControlChunk(buffer, .alone(tag: 0)))
+        handshakeSentAt = now
         timers[.handshake] = now + roundTrip.timeout
         wakeAt = now
     }
@@ -116,6 +117,7 @@ extension Association {
         prepare(
             peerInitialTSN: chunk.initialTSN, peerWindow: chunk.receiverWindow, peerInboundStreams: chunk.inboundStreams)
         peerCookie = cookie
+        sampleHandshake(at: now)
         state = .cookieEchoed
         handshakeAttempts = 0
         sendCookieEcho(at: now)
@@ -131,6 +133,7 @@ extension Association {
         var buffer = ByteBuffer()
         buffer.writeChunk(ChunkType.cookieEcho) { $0.writeImmutableBuffer(peerCookie) }
         enqueueControl(ControlChunk(buffer, .first))
+        handshakeSentAt = now
         timers[.handshake] = now + roundTrip.timeout
         wakeAt = now
     }
@@ -263,14 +266,21 @@ extension Association {
     /// §5.1 E.
     mutating func receiveCookieAck(at now: Instant) {
         guard state == .cookieEchoed else { return }
+        sampleHandshake(at: now)
         enterEstablished(at: now)
+    }
+
+    /// The handshake measures the path, so that the first flight of data has a tail probe. Not where anything was sent twice (§6.3.1 C5).
+    private mutating func sampleHandshake(at now: Instant) {
+        if handshakeAttempts == 0, let handshakeSentAt { roundTrip.sample(now - handshakeSentAt, at: now) }
+        handshakeSentAt = nil
     }
 
     private mutating func enterEstablished(at now: Instant) {
         state = .established
         peerCookie = nil
         timers.stop(.handshake)
-        roundTrip = RoundTripEstimator(configuration)
+        if roundTrip.smoothed == nil { roundTrip = RoundTripEstimator(configuration) } else { roundTrip.restoreTimeout() }
         events.append(.connected)
         startHeartbeat(at: now)
         wakeAt = now

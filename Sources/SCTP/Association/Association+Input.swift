@@ -29,7 +29,7 @@ extension Association {
         }
         guard isTagRight(header.verificationTag, firstType: firstType, flags: firstFlags) else {
             counters.drops.badVerificationTag += 1
-            if state == .ended, firstType != ChunkType.abort, firstType != ChunkType.shutdownComplete { answerOutOfTheBlue(firstType, tag: header.verificationTag) }
+            if state == .ended { answerOutOfTheBlue(firstType, tag: header.verificationTag) }
             return
         }
         walk(chunks, tag: header.verificationTag, at: now)
@@ -105,7 +105,7 @@ extension Association {
 
     /// RFC 9260 §8.4: packets for an association that is over.
     private mutating func answerOutOfTheBlue(_ firstType: UInt8, tag: UInt32) {
-        guard tag != 0, control.isEmpty else { return }
+        guard tag != 0, control.isEmpty, firstType != ChunkType.abort, firstType != ChunkType.shutdownComplete else { return }
         var chunk = ByteBuffer()
         chunk.writeChunk(firstType == ChunkType.shutdownAck ? ChunkType.shutdownComplete : ChunkType.abort, flags: 1)
         enqueueControl(ControlChunk(chunk, .alone(tag: tag)))

@@ -69,7 +69,8 @@ extension Association {
             let most = room / 4 - sack.duplicates.count
             for range in tracker.ranges.prefix(most) where range.last - tracker.cumulative <= UInt64(UInt16.max) {
                 sack.gaps.append(
-                    .init(start: UInt16(truncatingIfNeeded: range.first - tracker.cumulative), end: UInt16(truncatingIfNeeded: range.last - tracker.cumulative)))
+                    .init(start: UInt16(truncatingIfNeeded: range.first - tracker.cumulative), end: UInt16(truncatingIfNeeded: range.last - tracker.cumulative))
+                )
             }
         }
         writer.makeRoom(SackChunk.size + 4 * (sack.gaps.count + sack.duplicates.count), &batch)
@@ -96,7 +97,7 @@ extension Association {
 
     /// Retransmissions first, then new fragments, as far as both windows let them (RFC 9260 §6.1).
     private mutating func writeData(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
-        if let last = lastDataSentAt, inFlight.isEmpty, now > last {
+        if let last = lastDataSentAt, inFlight.isEmpty, sendQueue.hasUnsent, now > last {
             congestion.idled(for: now - last, retransmissionTimeout: roundTrip.timeout)
         }
         let interleaved = capabilities.interleaving

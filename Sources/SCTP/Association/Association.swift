@@ -76,6 +76,8 @@ struct Association: ~Copyable {
     /// The COOKIE of INIT ACK, until it is acknowledged.
     var peerCookie: ByteBuffer?
     var handshakeAttempts = 0
+    /// When INIT or COOKIE ECHO went out.
+    var handshakeSentAt: Instant?
     /// Streams that the peer takes.
     var outboundLimit: UInt16 = .max
 

@@ -23,7 +23,7 @@ struct LossDetector {
     private(set) var newBytes = 0
     /// When the newest of those that were sent once only was sent: a sample of the round-trip time (RFC 9260 §6.3.1 C4, C5).
     private(set) var sampleSentAt: Instant?
-    private var now = Instant.zero
+    private var sackAt = Instant.zero
     private var minimum: Duration?
 
     /// Before the chunks of a SACK are acknowledged.
@@ -31,7 +31,7 @@ struct LossDetector {
         highestBefore = highest
         newBytes = 0
         sampleSentAt = nil
-        self.now = now
+        sackAt = now
         self.minimum = minimum
     }
 
@@ -41,7 +41,7 @@ struct LossDetector {
         newBytes += size
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
-            if let minimum, now - chunk.sentAt < minimum { return }
+            if let minimum, sackAt - chunk.sentAt < minimum { return }
         } else {
             if tsn < highestBefore { reorderingSeen = true }
             sampleSentAt = sampleSentAt.map { max($0, chunk.sentAt) } ?? chunk.sentAt
@@ -49,7 +49,7 @@ struct LossDetector {
         if chunk.serial > serial {
             serial = chunk.serial
             sentAt = chunk.sentAt
-            arrivedAt = now
+            arrivedAt = sackAt
         }
         if tsn > highest { highest = tsn }
     }
@@ -71,7 +71,9 @@ struct LossDetector {
     }
 
     /// Marks what is lost. Returns when the next chunk would be.
-    mutating func detect(_ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, lost: inout Int)
+    mutating func detect(
+        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, lost: inout Int
+    )
         -> Instant?
     {
         var reordering: Duration = .zero
