@@ -90,11 +90,14 @@ struct HostileTests {
         configuration.offerInterleaving = interleaved
         let (_, z) = AssociationTests().connected(configuration)
         let base = z.association.tracker.cumulative
-        for index: UInt64 in 0..<20_000 {
+        for burst: UInt64 in 0..<100 {
             // every second TSN, each the middle of a message of its own
-            let header = DataChunk(
-                tsn: TSN(base + 2 + 2 * index), stream: UInt16(index % 60_000), message: UInt32(index), ppid: 53, fragment: 3, flags: 0)
-            z.give(z.forge.packet { buffer in [UInt8(1)].withUnsafeBytes { header.write(payload: $0, interleaved: interleaved, into: &buffer) } })
+            let packets = (burst * 60..<burst * 60 + 60).map { index in
+                let header = DataChunk(
+                    tsn: TSN(base + 2 + 2 * index), stream: UInt16(index * 7), message: UInt32(index), ppid: 53, fragment: 3, flags: 0)
+                return z.forge.packet { buffer in [UInt8(1)].withUnsafeBytes { header.write(payload: $0, interleaved: interleaved, into: &buffer) } }
+            }
+            z.give(packets)
         }
         #expect(z.association.reassembly.windowUse <= 110_000)
         #expect(z.association.tracker.ranges.count <= 4096)
