@@ -8,13 +8,14 @@ extension VideoFrame {
                 guard let from = source.bindMemory(to: UInt8.self).baseAddress, let to = output.bindMemory(to: UInt8.self).baseAddress else { return }
                 let change = ColourChange(from: colour, to: target)
                 let luma = width * height
+                let chroma = ((width + 1) / 2) * ((height + 1) / 2)
                 if colour.matrix == target.matrix {
                     change.scaleLuma(from, to, count: luma)
+                    change.scaleChroma(from + luma, to + luma, count: 2 * chroma)
                 } else {
                     change.mixLuma(from, to, width: width, height: height)
+                    change.mixChroma(from + luma, to + luma, count: chroma)
                 }
-                let chroma = ((width + 1) / 2) * ((height + 1) / 2)
-                change.mixChroma(from + luma, to + luma, count: chroma)
             }
         }
     }
@@ -54,11 +55,12 @@ private struct ColourChange {
     // Whole planes in one flat loop each: the compiler turns these into vector code.
 
     func scaleLuma(_ from: UnsafePointer<UInt8>, _ to: UnsafeMutablePointer<UInt8>, count: Int) {
-        let (scale, zero) = (lumaFromLuma, inputZero)
-        let bias = (outputZero << 14) &+ 8192
+        // 7 bits are enough within one matrix and let 16-bit lanes do: off by 0.1 at most
+        let scale = UInt16(truncatingIfNeeded: (lumaFromLuma &+ 64) >> 7)
+        let (zero, bias) = (UInt8(truncatingIfNeeded: inputZero), UInt16(truncatingIfNeeded: outputZero << 7 &+ 64))
         for index in 0..<count {
-            let value = ((Int32(from[index]) &- zero) &* scale &+ bias) >> 14
-            to[index] = UInt8(truncatingIfNeeded: max(0, min(255, value)))
+            let value = (UInt16(max(from[index], zero) &- zero) &* scale &+ bias) >> 7
+            to[index] = UInt8(truncatingIfNeeded: min(255, value))
         }
     }
 
@@ -70,11 +72,27 @@ private struct ColourChange {
         for row in 0..<height {
             let (input, output) = (from + row * width, to + row * width)
             let (cb, cr) = (cbPlane + (row / 2) * halfWidth, crPlane + (row / 2) * halfWidth)
-            for column in 0..<width {
-                let mix = (Int32(cb[column >> 1]) &- 128) &* lumaFromCb &+ (Int32(cr[column >> 1]) &- 128) &* lumaFromCr
-                let value = ((Int32(input[column]) &- inputZero) &* lumaFromLuma &+ mix &+ bias) >> 14
-                output[column] = UInt8(truncatingIfNeeded: max(0, min(255, value)))
+            for pair in 0..<width / 2 {
+                let mix = (Int32(cb[pair]) &- 128) &* lumaFromCb &+ (Int32(cr[pair]) &- 128) &* lumaFromCr &+ bias
+                let first = ((Int32(input[2 &* pair]) &- inputZero) &* lumaFromLuma &+ mix) >> 14
+                let second = ((Int32(input[2 &* pair &+ 1]) &- inputZero) &* lumaFromLuma &+ mix) >> 14
+                output[2 &* pair] = UInt8(truncatingIfNeeded: max(0, min(255, first)))
+                output[2 &* pair &+ 1] = UInt8(truncatingIfNeeded: max(0, min(255, second)))
             }
+            if width % 2 == 1 {
+                let mix = (Int32(cb[halfWidth - 1]) &- 128) &* lumaFromCb &+ (Int32(cr[halfWidth - 1]) &- 128) &* lumaFromCr &+ bias
+                let value = ((Int32(input[width - 1]) &- inputZero) &* lumaFromLuma &+ mix) >> 14
+                output[width - 1] = UInt8(truncatingIfNeeded: max(0, min(255, value)))
+            }
+        }
+    }
+
+    /// Chroma within one matrix: each by itself.
+    func scaleChroma(_ from: UnsafePointer<UInt8>, _ to: UnsafeMutablePointer<UInt8>, count: Int) {
+        let scale = Int16(truncatingIfNeeded: (cbFromCb &+ 64) >> 7)
+        for index in 0..<count {
+            let value = ((Int16(from[index]) &- 128) &* scale &+ 64) >> 7 &+ 128
+            to[index] = UInt8(truncatingIfNeeded: max(0, min(255, value)))
         }
     }
 
