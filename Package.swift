@@ -76,7 +76,7 @@ let testTargets: [Target] = [
     tests("SCTPTests", ["Wire", "SCTP", "NetworkSimulator", nioCore]),
     tests("WebRTCTests", ["Wire", "Ciphers", "WebRTC", "ICE", "DTLS", "SCTP", "NetworkSimulator", nioCore]),
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
-    tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore]),
+    tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore], exclude: ["Vectors"]),
     tests("MediaTests", ["Media"]),
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests(

@@ -1,0 +1,237 @@
+package import NIOCore
+package import Wire
+
+/// The client's end of `everyframe.v1`: one engine for as long as its jobs live, over as many connections as it takes.
+///
+/// A driver opens the two channels (`Lane.label`), calls `connected`, hands every message to `handle`, and after each call sends
+/// what `poll` gives until that is nil, tells `setBuffered` whenever a channel's fill changes, and wakes up for `deadline` to call
+/// `handleTimeout`. On `.failed`, `.stalled` or a lost connection it calls `disconnected`, connects anew, and calls `connected`:
+/// the jobs resume by themselves.
+package struct ClientConnection: ~Copyable {
+    package struct JobKey: Hashable, Sendable {
+        let value: Int
+    }
+
+    package enum Event: Hashable, Sendable {
+        /// The server's hello came: its limits and what it can do.
+        case ready(Hello)
+        case job(JobKey, FrameSender.Event)
+        case stalled(Stall)
+        case failed(ConnectionFailure)
+    }
+
+    package let agent: String
+    package private(set) var server: Hello?
+    private var core: ConnectionCore
+    private var jobs: [JobKey: Cell<FrameSender>] = [:]
+    /// In the order of opening, the next to send first.
+    private var turns: [JobKey] = []
+    private var keys: [JobNumber: JobKey] = [:]
+    private var numbers: [JobKey: JobNumber] = [:]
+    private var nextKey = 1
+    private var lastNumber: JobNumber = 0
+    private var events = CircularBuffer<Event>()
+    private var isStallTold = false
+    private var isFailureTold = false
+
+    /// `format`: how control messages are written, both ways.
+    package init(settings: TransportSettings = TransportSettings(), agent: String, format: Answer.Format = .messagePack) {
+        self.agent = agent
+        core = ConnectionCore(settings: settings, format: format)
+    }
+
+    // MARK: The driver's verbs
+
+    /// Both channels are open. `channelMessageBytes`: SDP's `max-message-size` of the other end.
+    package mutating func connected(channelMessageBytes: Int? = nil, at now: Instant) {
+        disconnected(at: now)
+        core.connect(channelMessageBytes: channelMessageBytes, at: now)
+        isStallTold = false
+        isFailureTold = false
+        lastNumber = 0
+        var hello = Hello(versions: [Lane.version], maximumMessageBytes: core.settings.maximumMessageBytes)
+        hello.agent = agent
+        hello.format = core.format
+        hello.encodings = PayloadEncoding.allCases
+        core.enqueue(.hello(hello))
+    }
+
+    /// The connection is lost or was given up. The jobs wait for the next.
+    package mutating func disconnected(at now: Instant) {
+        core.disconnect()
+        for key in turns { jobs[key]?.value?.detach() }
+        keys.removeAll()
+        numbers.removeAll()
+        server = nil
+    }
+
+    package mutating func handle(_ lane: Lane, _ message: ByteBuffer, isText: Bool, at now: Instant) {
+        switch core.receive(lane, message, isText: isText, hasJobs: !keys.isEmpty, at: now) {
+        case .control(let message): handle(message, at: now)
+        case .bulk(let kind, let message): handle(kind, message)
+        case nil: break
+        }
+    }
+
+    /// How many bytes wait in a channel, whenever that changes.
+    package mutating func setBuffered(_ bytes: Int, on lane: Lane, at now: Instant) { core.setBuffered(bytes, on: lane, at: now) }
+
+    package mutating func handleTimeout(at now: Instant) { core.handleTimeout(hasJobs: !keys.isEmpty, at: now) }
+
+    package var deadline: Instant? { core.deadline }
+
+    /// What to do next; nil: nothing until something happens.
+    package mutating func poll(at now: Instant) -> ConnectionOutput<Event>? {
+        attachJobs(at: now)
+        if core.canSendControl, let message = nextControl() {
+            let (bytes, isText) = core.encode(message)
+            core.handOut(bytes.readableBytes, on: .control, at: now)
+            return .send(.control, bytes, isText: isText)
+        }
+        if let event = nextEvent() { return .event(event) }
+        guard let budget = core.bulkBudget(jobs: keys.count) else { return nil }
+        for index in turns.indices {
+            let key = turns[index]
+            guard let message = jobs[key]?.value?.pollBulk(budget) else { continue }
+            // whoever has sent goes to the end
+            turns.remove(at: index)
+            turns.append(key)
+            let (bytes, isText) = core.encode(message)
+            core.handOut(bytes.readableBytes, on: .bulk, at: now)
+            return .send(.bulk, bytes, isText: isText)
+        }
+        return nil
+    }
+
+    // MARK: The application's verbs
+
+    /// A new job. It waits for the connection and for its turn where the server takes only so many at a time.
+    package mutating func open(_ request: JobRequest, at now: Instant) -> JobKey {
+        add(FrameSender(request: request, settings: core.settings))
+    }
+
+    /// A job that another process began.
+    package mutating func resume(_ ticket: ResumeTicket, request: JobRequest, at now: Instant) -> JobKey {
+        add(FrameSender(resuming: ticket, request: request, settings: core.settings))
+    }
+
+    /// A job's own verbs: `room`, `declare`, `submit`, `finishSource`, `take`, `cancel`. nil where the job is over. `poll` afterwards.
+    package mutating func withJob<Result, Failure: Error>(
+        _ key: JobKey, _ body: (inout FrameSender) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        try jobs[key]?.with(body)
+    }
+
+    package func room(of key: JobKey) -> Int { jobs[key]?.value?.room ?? 0 }
+
+    package var jobKeys: [JobKey] { Array(jobs.keys) }
+    package var counters: ConnectionCounters { core.counters }
+    package var isReady: Bool { core.phase == .ready }
+
+    /// Payloads and results held for all jobs.
+    package var heldBytes: Int { turns.reduce(0) { $0 + (jobs[$1]?.value?.heldBytes ?? 0) } }
+
+    // MARK: Inside
+
+    private mutating func add(_ sender: consuming FrameSender) -> JobKey {
+        let key = JobKey(value: nextKey)
+        nextKey += 1
+        jobs[key] = Cell(consume sender)
+        turns.append(key)
+        return key
+    }
+
+    private mutating func attachJobs(at now: Instant) {
+        guard core.phase == .ready, numbers.count < jobs.count, let limits = server?.limits else { return }
+        for key in turns where numbers[key] == nil && numbers.count < limits.jobs {
+            guard jobs[key]?.value?.isEnded == false else { continue }
+            // a connection has 65535 numbers; the driver makes another one long before
+            guard lastNumber < .max else { return core.fail(.backlog) }
+            lastNumber += 1
+            keys[lastNumber] = key
+            numbers[key] = lastNumber
+            jobs[key]?.value?.attach(as: lastNumber, limits: limits)
+            core.watch(at: now)
+        }
+    }
+
+    private mutating func nextControl() -> ControlMessage? {
+        if let message = core.nextControl() { return message }
+        guard core.phase == .ready else { return nil }
+        for key in turns {
+            if let message = jobs[key]?.value?.pollControl() { return message }
+        }
+        return nil
+    }
+
+    private mutating func nextEvent() -> Event? {
+        if let event = events.popFirst() { return event }
+        if let failure = core.failure, !isFailureTold {
+            isFailureTold = true
+            return .failed(failure)
+        }
+        if let stall = core.stall, !isStallTold {
+            isStallTold = true
+            return .stalled(stall)
+        }
+        for key in turns {
+            if let event = jobs[key]?.value?.pollEvent() { return .job(key, event) }
+        }
+        let done = turns.filter { key in
+            guard let isDone = jobs[key]?.value?.isDone, let isEnded = jobs[key]?.value?.isEnded else { return true }
+            return isDone || (isEnded && numbers[key] == nil)
+        }
+        for key in done {
+            jobs[key] = nil
+            turns.removeAll { $0 == key }
+            if let number = numbers.removeValue(forKey: key) { keys[number] = nil }
+        }
+        return nil
+    }
+
+    private mutating func handle(_ message: ControlMessage, at now: Instant) {
+        switch message {
+        case .hello(let hello):
+            guard core.phase == .greeting, hello.limits != nil else { return core.fail(.hello) }
+            guard hello.versions.contains(Lane.version) else { return core.fail(.noCommonVersion) }
+            core.agree(hello)
+            server = hello
+            events.append(.ready(hello))
+        default:
+            guard core.phase == .ready, let number = message.job else { return core.fail(.hello) }
+            guard number <= lastNumber else { return core.fail(.unknownJob(Int(number))) }
+            if let key = keys[number] {
+                jobs[key]?.value?.handle(message)
+            } else {
+                core.counters.stale += 1
+                // the server keeps a job until its end was understood
+                if case .end = message { core.enqueue(.bye(job: number)) }
+            }
+        }
+    }
+
+    private mutating func handle(_ kind: BinaryMessage.Kind, _ message: ByteBuffer) {
+        var message = message
+        do throws(BinaryMessageError) {
+            switch kind {
+            case .result:
+                let header = try ResultHeader(readingFrom: &message)
+                guard let key = key(of: header.job) else { return }
+                jobs[key]?.value?.handle(header, message)
+            case .resultChunk:
+                let chunk = try ChunkHeader(readingFrom: &message)
+                guard let key = key(of: chunk.job) else { return }
+                jobs[key]?.value?.handle(chunk, message)
+            case .control, .frame, .frameChunk, .configuration: core.fail(.wrongLane)
+            }
+        } catch {
+            core.fail(.unreadable(error))
+        }
+    }
+
+    private mutating func key(of number: JobNumber) -> JobKey? {
+        if let key = keys[number] { return key }
+        if number == 0 || number > lastNumber { core.fail(.unknownJob(Int(number))) } else { core.counters.stale += 1 }
+        return nil
+    }
+}

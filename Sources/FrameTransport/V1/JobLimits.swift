@@ -1,0 +1,44 @@
+/// What a server holds for one connection and job; announced in its hello and obeyed by the client.
+public struct JobLimits: Hashable, Sendable {
+    /// Jobs side by side on a connection.
+    public var jobs = 16
+    /// Payload of one frame.
+    public var frameBytes = 64 << 20
+    /// Width times height.
+    public var framePixels = 1 << 26
+    /// Units of one job that were sent and whose result the client has not taken: the window of frames.
+    ///
+    /// With `source` it must exceed what a decoder keeps back for reordering and threads, or nothing would ever come out.
+    public var framesInFlight = 64
+    /// Payload bytes of one job that the server has not released: the window of bytes. At least `frameBytes`.
+    public var bytesInFlight = 64 << 20
+    /// Body and picture of one result.
+    public var resultBytes = 64 << 20
+    /// Codec configurations that a job may refer to at a time; older ones are forgotten.
+    public var configurations = 8
+    public var configurationBytes = 64 << 10
+    /// How often a frame is sent before it is given up.
+    public var tries = 3
+    /// How long a job is kept when its connection is lost.
+    public var resumeLifetime: Duration = .seconds(60)
+
+    public init() {}
+
+    /// Ids, sequences and counts stay below, so that JavaScript reads them exactly and sums cannot overflow.
+    package static let maximumID = 1 << 53
+
+    /// The same with values that contradict each other put right.
+    package var consistent: JobLimits {
+        var limits = self
+        limits.jobs = min(max(jobs, 1), 65_535)
+        limits.frameBytes = min(max(frameBytes, 1024), Int(UInt32.max))
+        limits.framesInFlight = min(max(framesInFlight, 1), 1 << 20)
+        limits.bytesInFlight = min(max(bytesInFlight, limits.frameBytes), 1 << 40)
+        limits.resultBytes = min(max(resultBytes, 1024), Int(UInt32.max))
+        limits.configurations = min(max(configurations, 1), 256)
+        limits.tries = min(max(tries, 1), 255)
+        limits.framePixels = max(framePixels, 1)
+        limits.resumeLifetime = max(resumeLifetime, .zero)
+        return limits
+    }
+}
