@@ -69,13 +69,15 @@ actor FrameFeed {
             try await encoders.runIfActive {
                 let bytes: ByteBuffer
                 switch encoding {
-                case .jpeg(let quality): bytes = try JPEGCodec().encode(pixels, quality: quality) { ByteBuffer(bytes: $0) }
+                case .jpeg(let quality): bytes = try codecs.withCodec { try $0.encode(pixels, quality: quality) { ByteBuffer(bytes: $0) } }
                 case .png: bytes = ByteBuffer(bytes: try PNGCodec.encode(pixels))
                 }
                 return EncodedFrame(payload: bytes, encoding: encoding.wireEncoding, source: frame)
             }
         }
     }
+
+    private static let codecs = JPEGCodecPool()
 
     /// Encoding never runs where sockets or other tasks need the thread.
     private static let encoders: NIOThreadPool = {

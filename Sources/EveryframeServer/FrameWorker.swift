@@ -49,11 +49,14 @@ struct FrameWorker: Sendable {
         }
     }
 
+    private static let codecs = JPEGCodecPool()
+
     private static func decode(_ frame: AssembledFrame, pixelLimit: Int) throws -> VideoFrame {
         let payload = try frame.payload()
         return try payload.withUnsafeReadableBytes { bytes in
             switch frame.encoding {
-            case .jpeg: try JPEGCodec().decode(bytes, to: .bgr24, pixelLimit: pixelLimit)
+            // planes, as the picture was encoded: the model samples what it needs of them
+            case .jpeg: try codecs.withCodec { try $0.decode(bytes, to: .i420, pixelLimit: pixelLimit) }
             case .png: try PNGCodec.decode(bytes, pixelLimit: pixelLimit)
             }
         }
