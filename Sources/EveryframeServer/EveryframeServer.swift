@@ -29,6 +29,7 @@ public struct EveryframeServer: Service {
         self.onListening = onListening
         log = logger ?? Logger(label: "everyframe.server")
         predictor = try await Predictor.load(configuration, logger: log)
+        await PeerConnection.prepare()
         do {
             endpoint = try await UDPEndpoint.bind(host: configuration.udpHost, port: configuration.udpPort, includeLoopback: true)
         } catch {

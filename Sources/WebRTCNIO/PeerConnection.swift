@@ -40,6 +40,15 @@ public final class PeerConnection: Sendable {
 
     deinit { session.abandon() }
 
+    /// Makes the process's certificate and has the TLS library start what it needs, so that the process's first connection is set up as
+    /// quickly as its later ones. Optional; takes some milliseconds once, on a thread of its own, and nothing when called again.
+    public static func prepare() async {
+        // a process that cannot make a certificate hears of it, with the reason, when it makes a connection
+        _ = try? await NIOThreadPool.singleton.runIfActive { prepared }
+    }
+
+    private static let prepared: Void = { try? PeerConfiguration.prepareProcess() }()
+
     // MARK: Signalling
 
     /// Creates a channel. It opens when the connection does, or at once on an open connection.

@@ -65,6 +65,7 @@ actor Worker {
     }
 
     func run(_ commands: AsyncStream<[Substring]>) async throws {
+        await PeerConnection.prepare()
         Lines.emit("ready", "everyframe", "main")
         for await words in commands {
             switch words.first {
