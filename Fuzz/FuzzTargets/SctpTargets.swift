@@ -3,14 +3,14 @@ import SCTP
 import Wire
 
 extension FuzzTarget {
-    /// One packet after the other, each behind two bytes of length, to an engine that waits for a peer: INIT, COOKIE ECHO and whatever else.
+    /// One packet after the other, each behind two bytes of length, to an engine that waits for a peer (checksums are put right): INIT, COOKIE ECHO and whatever else.
     static let sctpPackets = FuzzTarget(name: "sctp-packets") { input in
         var commands = Commands(input)
         var pair = EnginePair(checksums: false)
         var now = Instant.zero
         while !commands.isAtEnd {
             let length = Int(commands.byte()) << 8 | Int(commands.byte())
-            pair.right.handle(commands.take(length), at: now)
+            pair.right.handle(withChecksum(commands.take(length)), at: now)
             now += .milliseconds(1)
             pair.settle(at: now)
             pair.toLeft.removeAll()
@@ -24,6 +24,20 @@ extension FuzzTarget {
         var pair = EnginePair(checksums: commands.byte() & 1 == 0)
         while !commands.isAtEnd { pair.perform(&commands) }
     }
+}
+
+/// The packet with the checksum that it should have (RFC 9260 appendix A): else nothing would get past it.
+private func withChecksum(_ packet: ByteBuffer) -> ByteBuffer {
+    guard packet.readableBytes >= 12 else { return packet }
+    var packet = packet
+    packet.setInteger(UInt32(0), at: packet.readerIndex + 8)
+    var value = UInt32.max
+    for byte in packet.readableBytesView {
+        value ^= UInt32(byte)
+        for _ in 0..<8 { value = value & 1 == 1 ? value >> 1 ^ 0x82F6_3B78 : value >> 1 }
+    }
+    packet.setInteger(~value, at: packet.readerIndex + 8, endianness: .little)
+    return packet
 }
 
 private struct EnginePair: ~Copyable {
