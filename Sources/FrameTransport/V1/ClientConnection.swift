@@ -85,8 +85,14 @@ package struct ClientConnection: ~Copyable {
         attachJobs(at: now)
         if core.canSendControl, let message = nextControl() {
             let (bytes, isText) = core.encode(message)
-            core.handOut(bytes.readableBytes, on: .control, at: now)
-            return .send(.control, bytes, isText: isText)
+            if case .open(let number, _) = message, bytes.readableBytes > core.messageBytes {
+                // nothing that the other end could read
+                let end = JobEnd(status: .failed, reason: .unsupported, message: "the request is longer than \(core.messageBytes) bytes")
+                if let key = keys[number] { jobs[key]?.value?.end(end) }
+            } else {
+                core.handOut(bytes.readableBytes, on: .control, at: now)
+                return .send(.control, bytes, isText: isText)
+            }
         }
         if let event = nextEvent() { return .event(event) }
         guard let budget = core.bulkBudget(jobs: keys.count) else { return nil }

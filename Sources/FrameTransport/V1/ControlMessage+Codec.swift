@@ -261,10 +261,13 @@ extension JobEnd {
         digest = try fields.digest("digest")
     }
 
+    /// Words are for people; they must not outgrow a message.
+    private static func shortened(_ text: String) -> String { text.utf8.count <= 2000 ? text : String(text.prefix(400)) }
+
     func object(job: JobNumber) -> JSONObject {
         [
             "type": "end", "job": .integer(Int(job)), "status": .string(status.rawValue), "reason": .string(reason.rawValue),
-            "message": .string(message), "counts": counts.json, "digest": .string(Hex64.text(digest)),
+            "message": .string(Self.shortened(message)), "counts": counts.json, "digest": .string(Hex64.text(digest)),
         ]
     }
 }

@@ -37,5 +37,7 @@ public struct DropCounts: Hashable, Sendable {
 
     public var total: Int { byReason.values.reduce(0, +) }
 
-    package mutating func count(_ reason: Reason) { byReason[reason, default: 0] += 1 }
+    package mutating func count(_ reason: Reason, _ number: Int = 1) {
+        if number > 0 { byReason[reason, default: 0] += number }
+    }
 }

@@ -96,8 +96,8 @@ extension FrameReceiver {
         // until the client knows where the job stands, nothing else makes sense
         guard resumeHave == nil else { return nil }
         if !retryDue.isEmpty {
-            let ids = retryDue
-            retryDue.removeAll()
+            let ids = Array(retryDue.prefix(Self.retriesPerMessage))
+            retryDue.removeFirst(ids.count)
             return .retry(job: job, ids: ids)
         }
         if isAcknowledgementDue {
@@ -229,6 +229,9 @@ extension FrameReceiver {
         changed(at: now)
         if !isResuming { checkFinished(at: now) }
     }
+
+    /// So that the message fits the smallest channel.
+    private static var retriesPerMessage: Int { 512 }
 
     // MARK: Credit
 

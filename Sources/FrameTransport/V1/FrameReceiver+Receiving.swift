@@ -39,22 +39,23 @@ extension FrameReceiver {
         guard phase == .running, job != nil else { return count(.stale) }
         lastBulk = now
         guard count(bytes.readableBytes, at: now) else { return }
-        guard let begun = partial else {
+        // Not bound as a whole: a second reference to its bytes would make each append a copy of all of them.
+        guard let id = partial?.header.id, let count = partial?.count, let length = partial?.header.length else {
             // the rest of a frame that was dropped
             heldBytes -= bytes.readableBytes
-            return count(.stray)
+            return self.count(.stray)
         }
-        guard chunk.id == begun.header.id, chunk.offset == begun.count else {
+        guard chunk.id == id, chunk.offset == count else {
             heldBytes -= bytes.readableBytes
             return drop(.badPiece, at: now)
         }
-        if begun.isIgnored {
+        if partial?.isIgnored ?? true {
             heldBytes -= bytes.readableBytes
         } else {
-            partial?.bytes.writeImmutableBuffer(bytes)
+            partial?.append(bytes)
         }
         partial?.count += bytes.readableBytes
-        check(bytes.readableBytes, of: begun.header.length - begun.count, at: now)
+        check(bytes.readableBytes, of: length - count, at: now)
     }
 
     package mutating func handle(_ configuration: CodecConfiguration, at now: Instant) {

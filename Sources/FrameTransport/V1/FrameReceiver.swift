@@ -303,4 +303,12 @@ struct PartialFrame: Sendable {
     /// Its bytes are passed over: it is here already.
     var isIgnored: Bool
     var count: Int
+
+    /// Grows with what has come, not with what was promised.
+    mutating func append(_ piece: ByteBuffer) {
+        if bytes.writableBytes < piece.readableBytes {
+            bytes.reserveCapacity(min(header.length, max(4 * bytes.readableBytes, bytes.readableBytes + piece.readableBytes)))
+        }
+        bytes.writeImmutableBuffer(piece)
+    }
 }

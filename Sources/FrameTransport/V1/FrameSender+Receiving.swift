@@ -53,19 +53,20 @@ extension FrameSender {
     /// A result's later pieces.
     package mutating func handle(_ chunk: ChunkHeader, _ bytes: ByteBuffer) {
         guard phase == .running, !isCancelled else { return }
-        guard let begun = partial, begun.header.result.sequence == chunk.id, begun.bytes.readableBytes == chunk.offset else {
-            return fail(.protocolViolation, "a piece of no result")
-        }
-        let left = begun.header.length - chunk.offset
+        // not bound as a whole, so that the append below does not copy
+        guard let sequence = partial?.header.result.sequence, let length = partial?.header.length, let count = partial?.bytes.readableBytes,
+            sequence == chunk.id, count == chunk.offset
+        else { return fail(.protocolViolation, "a piece of no result") }
+        let left = length - count
         guard bytes.readableBytes <= left, bytes.readableBytes == left || bytes.readableBytes >= TransportSettings.leastPieceBytes else {
             return fail(.protocolViolation, "a result in tiny or overlong pieces")
         }
-        partial?.bytes.writeImmutableBuffer(bytes)
+        partial?.append(bytes)
         completeResult()
     }
 
     private mutating func completeResult() {
-        guard let whole = partial, whole.bytes.readableBytes == whole.header.length else { return }
+        guard partial?.bytes.readableBytes == partial?.header.length, let whole = partial else { return }
         partial = nil
         guard let result = whole.header.result(with: whole.bytes) else { return }
         guard request.encoding == .source || result.id == result.sequence else {

@@ -164,10 +164,7 @@ package struct FrameSender: ~Copyable, Sendable {
     /// Makes a codec configuration known and answers with the number that frames refer to it by.
     package mutating func declare(_ configuration: CodecConfiguration) throws(SubmitError) -> UInt16 {
         guard phase != .ended else { throw .ended }
-        guard configuration.isCodecValid, configuration.extradata.readableBytes <= limits.configurationBytes,
-            configuration.extradata.readableBytes + CodecConfiguration.byteCount <= TransportSettings.leastMessageBytes
-                || configuration.extradata.readableBytes + CodecConfiguration.byteCount <= settings.channelMessageBytes
-        else { throw .badConfiguration }
+        guard configuration.isCodecValid, configuration.extradata.readableBytes <= limits.configurationBytes else { throw .badConfiguration }
         var configuration = configuration
         if let same = configurations.first(where: { existing in
             configuration.number = existing.number
@@ -309,4 +306,12 @@ package struct FrameSender: ~Copyable, Sendable {
 struct PartialResult: Sendable {
     var header: ResultHeader
     var bytes: ByteBuffer
+
+    /// Grows with what has come, not with what was promised.
+    mutating func append(_ piece: ByteBuffer) {
+        if bytes.writableBytes < piece.readableBytes {
+            bytes.reserveCapacity(min(header.length, max(4 * bytes.readableBytes, bytes.readableBytes + piece.readableBytes)))
+        }
+        bytes.writeImmutableBuffer(piece)
+    }
 }

@@ -16,7 +16,8 @@ public struct JobLimits: Hashable, Sendable {
     public var resultBytes = 64 << 20
     /// Codec configurations that a job may refer to at a time; older ones are forgotten.
     public var configurations = 8
-    public var configurationBytes = 64 << 10
+    /// Extradata of one of them; with its header it fits the smallest message.
+    public var configurationBytes = leastMessage - CodecConfiguration.byteCount
     /// How often a frame is sent before it is given up.
     public var tries = 3
     /// How long a job is kept when its connection is lost.
@@ -27,6 +28,8 @@ public struct JobLimits: Hashable, Sendable {
     /// Ids, sequences and counts stay below, so that JavaScript reads them exactly and sums cannot overflow.
     package static let maximumID = 1 << 53
 
+    private static var leastMessage: Int { TransportSettings.leastMessageBytes }
+
     /// The same with values that contradict each other put right.
     package var consistent: JobLimits {
         var limits = self
@@ -36,6 +39,7 @@ public struct JobLimits: Hashable, Sendable {
         limits.bytesInFlight = min(max(bytesInFlight, limits.frameBytes), 1 << 40)
         limits.resultBytes = min(max(resultBytes, 1024), Int(UInt32.max))
         limits.configurations = min(max(configurations, 1), 256)
+        limits.configurationBytes = min(max(configurationBytes, 0), Self.leastMessage - CodecConfiguration.byteCount)
         limits.tries = min(max(tries, 1), 255)
         limits.framePixels = max(framePixels, 1)
         limits.resumeLifetime = max(resumeLifetime, .zero)

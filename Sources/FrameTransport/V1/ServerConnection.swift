@@ -122,7 +122,7 @@ package struct ServerConnection: ~Copyable {
 
     // MARK: The application's verbs
 
-    /// Takes a job that was asked for; answers with its token. `timeLimit` and `window` bound what the request wishes.
+    /// Takes a job that was asked for; answers with its token. `timeLimit` bounds what the request wishes.
     @discardableResult
     package mutating func accept(_ number: JobNumber, timeLimit: Duration? = nil, at now: Instant) -> String? {
         guard case .open(var request)? = pending.removeValue(forKey: number) else { return nil }

@@ -22,7 +22,7 @@ public struct TransportSettings: Sendable {
     public var retryTimeout: Duration = .seconds(5)
     public var progressInterval: Duration = .milliseconds(500)
     /// The longest control message that is read.
-    public var controlBytes = 65_536
+    public var controlBytes = 262_144
     /// Control messages that may wait for the channel.
     public var controlBacklog = 1024
     /// Client: frames accepted before they can be sent. 0 for live sources, so that a frame is encoded only when it can leave.

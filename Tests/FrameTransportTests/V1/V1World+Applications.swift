@@ -73,7 +73,8 @@ extension V1World {
             case .ended(let end):
                 if jobs[index].end != nil { faults.append("two ends") }
                 jobs[index].end = end
-            case .roomAvailable, .progress: break
+            case .progress(let progress): self.progress.append(progress)
+            case .roomAvailable: break
             }
         }
     }

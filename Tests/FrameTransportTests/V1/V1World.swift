@@ -115,6 +115,9 @@ final class V1World {
     var damaged = 0
     var refused: [String: Int] = [:]
     var serverFaults: [FrameFaultReason: Int] = [:]
+    var progress: [JobProgress] = []
+    /// Every message, where somebody wants them.
+    var recording: [(bytes: ByteBuffer, lane: Lane, isText: Bool)]?
 
     init(_ plan: Plan, seed: UInt64) {
         self.plan = plan
@@ -261,6 +264,7 @@ final class V1World {
     func send(_ bytes: ByteBuffer, isText: Bool, lane: Lane, up: Bool) {
         guard !isCut else { return }
         let wire = lane.rawValue + (up ? 0 : 2)
+        recording?.append((bytes, lane, isText))
         var bytes = bytes
         if up, lane == .bulk, chance(plan.damage), let kind: UInt8 = bytes.getInteger(at: 0) {
             let header = kind == 0x10 ? FrameHeader.byteCount : kind == 0x11 ? ChunkHeader.byteCount : bytes.readableBytes

@@ -1,0 +1,55 @@
+import NIOCore
+import Testing
+import Wire
+
+@testable import FrameTransport
+
+@Suite struct V1ProgressTests {
+    @Test("Quantiles of stage times are right within a fifth", arguments: [UInt64(1), 2, 3])
+    func quantiles(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        var histogram = DurationHistogram()
+        var values = (0..<5000).map { _ in UInt32(exactly: (1 << UInt64.random(in: 0...24, using: &random)) + Int.random(in: 0...99, using: &random)) ?? 0 }
+        for value in values { histogram.add(value) }
+        values.sort()
+        let summary = histogram.summary
+        for (found, exact) in [(summary.median, values[2499]), (summary.p99, values[4949])] {
+            let microseconds = Double(found.inNanoseconds) / 1000
+            #expect(abs(microseconds - Double(exact)) <= Double(exact) / 5 + 1)
+        }
+        #expect(summary.total == .microseconds(values.reduce(0) { $0 + Int($1) }))
+        histogram.add(.max)
+        histogram.add(0)
+        #expect(histogram.count == 5002)
+    }
+
+    @Test("The bottleneck is the stage that took most, waiting apart")
+    func bottleneck() {
+        var stages = StageHistograms()
+        var times = StageTimes()
+        times.wait = 900_000
+        times.decode = 1000
+        times.infer = 75_000
+        for _ in 0..<10 { stages.add(times) }
+        var progress = ServerProgress()
+        #expect(progress.bottleneck == nil)
+        progress.stages = stages.summaries
+        #expect(progress.bottleneck?.stage == "infer")
+        #expect(progress.stages["batch"] == nil)
+    }
+
+    @Test("everyframe.v1: progress is pushed while a job runs, and its counts never fall", arguments: [UInt64(1), 2])
+    func pushed(seed: UInt64) {
+        var plan = V1World.Plan()
+        plan.inferTime = 100...200
+        plan.units = 60
+        let world = V1World(plan, seed: seed)
+        world.run()
+        #expect(world.progress.count >= 2)
+        for (earlier, later) in zip(world.progress, world.progress.dropFirst()) {
+            #expect(earlier.server.counts.decoded <= later.server.counts.decoded && earlier.server.counts.taken <= later.server.counts.taken)
+            #expect(earlier.server.elapsed + plan.settings.progressInterval <= later.server.elapsed + .milliseconds(1))
+        }
+        #expect(world.progress.last?.server.stages["infer"] != nil)
+    }
+}
