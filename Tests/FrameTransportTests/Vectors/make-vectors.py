@@ -158,7 +158,7 @@ def vectors() -> dict:
     counts = {"sent": 3, "received": 3, "decoded": 3, "answered": 3, "taken": 3, "failed": 1, "without_picture": 0, "retries": 2,
               "payload_bytes": 4200, "dropped": {"superseded": 4}}
     limits = {"jobs": 16, "frame_bytes": 67108864, "frame_pixels": 67108864, "frames_in_flight": 64, "bytes_in_flight": 67108864,
-              "result_bytes": 67108864, "configurations": 8, "configuration_bytes": 65536, "tries": 3, "resume_ms": 60000}
+              "result_bytes": 67108864, "configurations": 8, "configuration_bytes": 16336, "tries": 3, "resume_ms": 60000}
     control = [
         {"type": "hello", "versions": [1], "agent": "client/1", "max_message": 262144, "format": "msgpack",
          "encodings": ["source", "jpeg", "png", "raw"], "compressions": []},
