@@ -1,4 +1,5 @@
 import FrameTransport
+import Glibc
 import Hummingbird
 public import Logging
 import NIOCore
@@ -65,11 +66,16 @@ public struct EveryframeServer: Service {
                         await registry.shutDown()
                     }
                     group.addTask { try await application.run() }
-                    try await group.waitForAll()
+                    // the first that fails ends the other
+                    for try await _ in group {}
                 }
             } onGracefulShutdown: {
                 log.info("Shutting down")
             }
+        } catch let error as IOError {
+            await close()
+            let reason = String(cString: strerror(error.errnoCode)).lowercased()
+            throw ServerError(.cannotBind, "http://\(configuration.host):\(configuration.port): \(reason)")
         } catch {
             await close()
             throw error

@@ -192,6 +192,20 @@ import WebRTCNIO
         }
     }
 
+    @Test("A port that is taken ends the second server at once and leaves the first alone", .timeLimit(.minutes(1)))
+    func portTaken() async throws {
+        try await withServer { first in
+            var configuration = ServerConfiguration()
+            configuration.port = first.port
+            configuration.udpHost = "127.0.0.1"
+            configuration.model = "synthetic:0"
+            let second = try await EveryframeServer(configuration: configuration)
+            let error = await #expect(throws: ServerError.self) { try await second.run() }
+            #expect(error?.code == .cannotBind && error?.detail.contains("address already in use") == true)
+            try await first.connect().peer.close()
+        }
+    }
+
     @Test("A client that does not take its answers stops being read, and loses nothing")
     func backpressure() async throws {
         try await withServer({ $0.limits.framesInPipeline = 4 }) { server in
