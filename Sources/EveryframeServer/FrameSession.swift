@@ -310,7 +310,7 @@ actor FrameSession {
         }
     }
 
-    private func note(_ answer: FrameAnswer, _ times: StageTimes) {
+    private func note(_ answer: FrameAnswer, _ times: FrameTimes) {
         summary.answered += 1
         if case .failure(let reason) = answer.outcome {
             summary.failed += 1

@@ -14,7 +14,7 @@ struct FrameAnswer: Sendable {
     var id: Int
     var outcome: Outcome
     var receivedAt: String? = WallClock.timestamp()
-    var times = StageTimes()
+    var times = FrameTimes()
     /// It failed for a reason that is not in the frame.
     var isServerFault = false
 }
@@ -27,7 +27,7 @@ struct FrameWorker: Sendable {
 
     func answer(_ frame: AssembledFrame) async -> FrameAnswer {
         let receivedAt = WallClock.timestamp()
-        var times = StageTimes()
+        var times = FrameTimes()
         do {
             let decoded = try await decoders.runIfActive { [pixelLimit] in
                 let start = WallClock.now()

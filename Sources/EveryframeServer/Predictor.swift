@@ -41,7 +41,7 @@ struct Predictor: Sendable {
     }
 
     /// The shape of Roboflow's detections, boxes by their centre: `{"predictions":{"image":…,"predictions":[…]},"count":N}`.
-    private static func json(_ result: FrameResult) -> JSONObject {
+    private static func json(_ result: Inference.FrameResult) -> JSONObject {
         let boxes = result.detections.map { found -> JSON in
             [
                 "x": .number(rounded(found.x + found.width / 2)), "y": .number(rounded(found.y + found.height / 2)),

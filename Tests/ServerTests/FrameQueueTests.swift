@@ -63,7 +63,7 @@ import Wire
     @Test("The line of each 30 frames names every stage")
     func line() {
         var statistics = StageStatistics()
-        var times = StageTimes()
+        var times = FrameTimes()
         times.inference = .milliseconds(75)
         statistics.record(times)
         #expect(statistics.takeRecent() == "wait=0.0ms decode=0.0ms inference=75.0ms serialise=0.0ms send=0.0ms")

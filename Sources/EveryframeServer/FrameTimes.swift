@@ -14,7 +14,7 @@ enum Stage: String, CaseIterable, Sendable {
 }
 
 /// How long one frame spent in each stage.
-struct StageTimes: Sendable {
+struct FrameTimes: Sendable {
     var wait: Duration = .zero
     var decode: Duration = .zero
     var inference: Duration = .zero
@@ -39,7 +39,7 @@ struct StageStatistics: Sendable {
     private var recentCount: Int64 = 0
     private(set) var count = 0
 
-    mutating func record(_ times: StageTimes) {
+    mutating func record(_ times: FrameTimes) {
         count += 1
         recentCount += 1
         for (index, stage) in Stage.allCases.enumerated() {
