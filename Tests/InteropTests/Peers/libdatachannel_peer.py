@@ -43,7 +43,16 @@ def on_description(description):
 connection.on_local_description(on_description)
 connection.on_local_candidate(lambda candidate: emit("candidate", candidate=candidate.candidate.removeprefix("a="), mid=candidate.mid or "0"))
 connection.on_data_channel(attach)
-connection.on_state_change(lambda state: emit("state", state=state.name.lower()))
+gone = threading.Event()
+
+
+def on_state(state):
+    emit("state", state=state.name.lower())
+    if state.name == "CLOSED":
+        gone.set()
+
+
+connection.on_state_change(on_state)
 
 
 def run(command):
@@ -64,6 +73,7 @@ def run(command):
             channels[command["label"]].close()
         case "quit":
             connection.close()
+            gone.wait(3)  # its farewell goes out on a thread of its own
             end()
         case other:
             fail(f"unknown command {other}")
