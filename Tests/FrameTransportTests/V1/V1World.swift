@@ -247,6 +247,7 @@ final class V1World {
         restartCount += 1
         client = ClientConnection(settings: plan.settings, agent: "test", format: plan.format)
         actions.removeAll { if case .take = $0.action { true } else { false } }
+        for index in jobs.indices { jobs[index].key = nil }
         for index in jobs.indices where jobs[index].end == nil {
             jobs[index].waiting = []
             jobs[index].isSourceFinished = false
