@@ -1,4 +1,5 @@
 public import NIOCore
+import Synchronization
 import WebRTC
 
 /// A data channel (RFC 8831) of a ``PeerConnection``.
@@ -62,6 +63,10 @@ public final class DataChannel: Sendable {
         self.connection = connection
     }
 
+    /// One visit to the event loop brings all messages that wait there, up to a bound. They stay with the channel, not with an iterator:
+    /// whoever leaves a loop and begins another one loses nothing.
+    private let fetched = Mutex(CircularBuffer<Message>())
+
     /// Nobody can reach the channel any more: it closes behind what was sent.
     deinit {
         let handle = handle
@@ -116,7 +121,16 @@ public final class DataChannel: Sendable {
 
     /// Calls `handler` on the event loop for every message, in place of ``messages``; nil goes back. For those who count microseconds:
     /// it must not block, and the window opens when it returns.
-    public func setMessageHandler(_ handler: (@Sendable (Message) -> Void)?) async { await session.setHandler(handler, of: handle) }
+    public func setMessageHandler(_ handler: (@Sendable (Message) -> Void)?) async {
+        let first: CircularBuffer<Message> =
+            handler == nil
+            ? []
+            : fetched.withLock { waiting in
+                defer { waiting.removeAll() }
+                return waiting
+            }
+        await session.setHandler(handler, of: handle, first: first)
+    }
 
     // MARK: Closing
 
@@ -135,17 +149,15 @@ extension DataChannel {
 
         public struct AsyncIterator: AsyncIteratorProtocol {
             let channel: DataChannel
-            /// One visit to the event loop brings all messages that wait there, up to a bound.
-            private var batch = CircularBuffer<Message>()
-
-            init(channel: DataChannel) { self.channel = channel }
 
             public mutating func next() async throws(DataChannelError) -> Message? { try await next(isolation: nil) }
 
             public mutating func next(isolation actor: isolated (any Actor)?) async throws(DataChannelError) -> Message? {
-                if let message = batch.popFirst() { return message }
-                batch = try await channel.connection.session.nextMessages(of: channel.handle)
-                return batch.popFirst()
+                if let message = channel.fetched.withLock({ $0.popFirst() }) { return message }
+                var batch = try await channel.connection.session.nextMessages(of: channel.handle)
+                let message = batch.popFirst()
+                channel.fetched.withLock { $0.append(contentsOf: batch) }
+                return message
             }
         }
     }

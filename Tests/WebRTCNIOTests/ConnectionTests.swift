@@ -48,6 +48,25 @@ import Wire
         await pair.close()
     }
 
+    @Test("Whoever leaves a loop over messages and begins another one loses nothing")
+    func leftLoop() async throws {
+        let pair = try await ConnectedPair.make()
+        try await within(.seconds(60)) {
+            for number in 0..<20 { try await pair.left.send("\(number)") }
+            try await pair.left.drained()
+            var texts: [DataChannel.Message] = []
+            while texts.count < 20 {
+                for try await message in pair.right.messages {
+                    texts.append(message)
+                    if texts.count.isMultiple(of: 3) { break }
+                    if texts.count == 20 { break }
+                }
+            }
+            #expect(texts == (0..<20).map { .text("\($0)") })
+        }
+        await pair.close()
+    }
+
     @Test("RFC 8841 §6.1: a message beyond the peer's limit is refused before a byte goes out, and the channel lives on")
     func tooLarge() async throws {
         var small = ConnectedPair.loopback()

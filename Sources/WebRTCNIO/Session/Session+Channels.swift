@@ -189,7 +189,9 @@ extension Session {
         return batch
     }
 
-    func setHandler(_ handler: (@Sendable (DataChannel.Message) -> Void)?, of handle: ChannelHandle) {
+    /// - Parameter first: what a reader had fetched and not taken.
+    func setHandler(_ handler: (@Sendable (DataChannel.Message) -> Void)?, of handle: ChannelHandle, first: CircularBuffer<DataChannel.Message>) {
+        if let handler { for message in first { handler(message) } }
         guard let record = channels[handle] else { return }
         record.handler = handler
         guard let handler else { return }
