@@ -45,18 +45,19 @@ let rooms: [Target] = [
     .target(name: "WebRTC", dependencies: ["Wire", "Ciphers", "ICE", "DTLS", "SCTP", nioCore], swiftSettings: sansIO),
     .target(name: "WebRTCNIO", dependencies: ["Wire", "WebRTC", nioCore, nioPosix, logging], swiftSettings: house),
     .target(name: "FrameTransport", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
+    .target(name: "FrameLink", dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", nioCore], swiftSettings: house),
     .target(name: "NetworkSimulator", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
     .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG"], swiftSettings: house),
     .target(name: "Inference", dependencies: ["Media", "COpenVINO"], swiftSettings: house),
     .target(
         name: "EveryframeServer",
         dependencies: [
-            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
+            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
         ],
         swiftSettings: house),
     .target(
         name: "Everyframe",
-        dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", nioCore, nioPosix, logging, httpClient],
+        dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "Media", nioCore, nioPosix, logging, httpClient],
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",

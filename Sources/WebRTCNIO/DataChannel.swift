@@ -122,14 +122,15 @@ public final class DataChannel: Sendable {
     /// Calls `handler` on the event loop for every message, in place of ``messages``; nil goes back. For those who count microseconds:
     /// it must not block, and the window opens when it returns.
     public func setMessageHandler(_ handler: (@Sendable (Message) -> Void)?) async {
-        let first: CircularBuffer<Message> =
-            handler == nil
-            ? []
-            : fetched.withLock { waiting in
-                defer { waiting.removeAll() }
-                return waiting
-            }
+        let first: CircularBuffer<Message> = handler == nil ? [] : takeFetched()
         await session.setHandler(handler, of: handle, first: first)
+    }
+
+    func takeFetched() -> CircularBuffer<Message> {
+        fetched.withLock { waiting in
+            defer { waiting.removeAll() }
+            return waiting
+        }
     }
 
     // MARK: Closing

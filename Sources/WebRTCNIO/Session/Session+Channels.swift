@@ -22,6 +22,9 @@ final class ChannelRecord {
     /// Tasks that wait for the buffered amount to fall to their limit.
     var senders: [(key: Waiters.Key, limit: Int)] = []
     var isDrained = false
+    /// An owner on this loop takes messages and hears of the rest in place of readers.
+    var hooks: ChannelHooks?
+    var reportedAmount = 0
 
     init(isOpen: Bool) { self.isOpen = isOpen }
 }
@@ -144,6 +147,11 @@ extension Session {
 
     func deliver(_ bytes: ByteBuffer, isText: Bool, on handle: ChannelHandle, at now: Instant) {
         let size = bytes.readableBytes
+        if let hooks = channels[handle]?.hooks {
+            hooks.onMessage(bytes, isText)
+            engine.consume(size, on: handle, at: now)
+            return
+        }
         let message = isText ? DataChannel.Message.text(String(buffer: bytes)) : .binary(bytes)
         guard let record = channels[handle] else {
             engine.consume(size, on: handle, at: now)
@@ -221,6 +229,9 @@ extension Session {
         guard let record = channels[handle], record.end == nil else { return }
         record.end = error
         crowded.remove(handle)
+        hooked.remove(handle)
+        record.hooks?.onEnd(error)
+        record.hooks = nil
         for key in record.readers + record.openers + record.drainers + record.closers + record.senders.map(\.key) { waiters.wake(key) }
     }
 

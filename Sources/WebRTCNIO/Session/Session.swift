@@ -40,6 +40,8 @@ actor Session {
     var channels: [ChannelHandle: ChannelRecord] = [:]
     /// Those with tasks that wait for their buffer to shrink.
     var crowded: Set<ChannelHandle> = []
+    /// Those whose owner hears of every change of their buffer.
+    var hooked: Set<ChannelHandle> = []
     private var eventQueue = CircularBuffer<PendingEvent>()
     var waiters = Waiters()
     private var eventWaiters: [Waiters.Key] = []
@@ -107,6 +109,7 @@ actor Session {
             written += router.scratch.packets.bytes.writerIndex
             write(router)
             relieveCrowded()
+            reportBuffers()
             guard let deadline = engine.deadline, deadline <= now else { break }
             rounds += 1
             if written >= Self.bytesPerTurn || rounds == Self.roundsPerTurn {
