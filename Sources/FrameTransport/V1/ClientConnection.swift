@@ -3,11 +3,9 @@ package import Wire
 
 /// The client's end of `everyframe.v1`: one engine for as long as its jobs live, over as many connections as it takes.
 ///
-/// A driver opens the two channels (`Lane.label`), calls `connected`, hands every message to `handle`, and after each call sends
-/// what `poll` gives until that is nil, tells `setBuffered` whenever a channel's fill changes, and wakes up for `deadline` to call
-/// `handleTimeout`. On `.failed`, `.stalled` or a lost connection it calls `disconnected`, connects anew, and calls `connected`:
-/// the jobs resume by themselves.
-package struct ClientConnection: ~Copyable {
+/// On `.failed`, `.stalled` or a lost connection its driver calls `disconnected`, connects anew, and calls `connected`: the jobs
+/// resume by themselves.
+package struct ClientConnection: ConnectionEngine, ~Copyable {
     package struct JobKey: Hashable, Sendable {
         let value: Int
     }
@@ -29,10 +27,7 @@ package struct ClientConnection: ~Copyable {
     private var keys: [JobNumber: JobKey] = [:]
     private var numbers: [JobKey: JobNumber] = [:]
     private var nextKey = 1
-    private var lastNumber: JobNumber = 0
     private var events = CircularBuffer<Event>()
-    private var isStallTold = false
-    private var isFailureTold = false
 
     /// `format`: how control messages are written, both ways.
     package init(settings: TransportSettings = TransportSettings(), agent: String, format: Answer.Format = .messagePack) {
@@ -42,13 +37,9 @@ package struct ClientConnection: ~Copyable {
 
     // MARK: The driver's verbs
 
-    /// Both channels are open. `channelMessageBytes`: SDP's `max-message-size` of the other end.
     package mutating func connected(channelMessageBytes: Int? = nil, at now: Instant) {
         disconnected(at: now)
         core.connect(channelMessageBytes: channelMessageBytes, at: now)
-        isStallTold = false
-        isFailureTold = false
-        lastNumber = 0
         var hello = Hello(versions: [Lane.version], maximumMessageBytes: core.settings.maximumMessageBytes)
         hello.agent = agent
         hello.format = core.format
@@ -56,7 +47,7 @@ package struct ClientConnection: ~Copyable {
         core.enqueue(.hello(hello))
     }
 
-    /// The connection is lost or was given up. The jobs wait for the next.
+    /// The jobs wait for the next connection.
     package mutating func disconnected(at now: Instant) {
         core.disconnect()
         for key in turns { jobs[key]?.value?.detach() }
@@ -73,14 +64,12 @@ package struct ClientConnection: ~Copyable {
         }
     }
 
-    /// How many bytes wait in a channel, whenever that changes.
     package mutating func setBuffered(_ bytes: Int, on lane: Lane, at now: Instant) { core.setBuffered(bytes, on: lane, at: now) }
 
     package mutating func handleTimeout(at now: Instant) { core.handleTimeout(hasJobs: !keys.isEmpty, at: now) }
 
     package var deadline: Instant? { core.deadline }
 
-    /// What to do next; nil: nothing until something happens.
     package mutating func poll(at now: Instant) -> ConnectionOutput<Event>? {
         attachJobs(at: now)
         if core.canSendControl, let message = nextControl() {
@@ -90,21 +79,14 @@ package struct ClientConnection: ~Copyable {
                 let end = JobEnd(status: .failed, reason: .unsupported, message: "the request is longer than \(core.messageBytes) bytes")
                 if let key = keys[number] { jobs[key]?.value?.end(end) }
             } else {
-                core.handOut(bytes.readableBytes, on: .control, at: now)
-                return .send(.control, bytes, isText: isText)
+                return core.send(bytes, isText: isText, on: .control, at: now)
             }
         }
         if let event = nextEvent() { return .event(event) }
         guard let budget = core.bulkBudget(jobs: keys.count) else { return nil }
         for index in turns.indices {
-            let key = turns[index]
-            guard let message = jobs[key]?.value?.pollBulk(budget) else { continue }
-            // whoever has sent goes to the end
-            turns.remove(at: index)
-            turns.append(key)
-            let (bytes, isText) = core.encode(message)
-            core.handOut(bytes.readableBytes, on: .bulk, at: now)
-            return .send(.bulk, bytes, isText: isText)
+            guard let message = jobs[turns[index]]?.value?.pollBulk(budget) else { continue }
+            return core.send(message, from: index, of: &turns, at: now)
         }
         return nil
     }
@@ -152,11 +134,11 @@ package struct ClientConnection: ~Copyable {
         for key in turns where numbers[key] == nil && numbers.count < limits.jobs {
             guard jobs[key]?.value?.isEnded == false else { continue }
             // a connection has 65535 numbers; the driver makes another one long before
-            guard lastNumber < .max else { return core.fail(.backlog) }
-            lastNumber += 1
-            keys[lastNumber] = key
-            numbers[key] = lastNumber
-            jobs[key]?.value?.attach(as: lastNumber, limits: limits)
+            guard core.lastNumber < .max else { return core.fail(.backlog) }
+            core.lastNumber += 1
+            keys[core.lastNumber] = key
+            numbers[key] = core.lastNumber
+            jobs[key]?.value?.attach(as: core.lastNumber, limits: limits)
             core.watch(at: now)
         }
     }
@@ -172,13 +154,10 @@ package struct ClientConnection: ~Copyable {
 
     private mutating func nextEvent() -> Event? {
         if let event = events.popFirst() { return event }
-        if let failure = core.failure, !isFailureTold {
-            isFailureTold = true
-            return .failed(failure)
-        }
-        if let stall = core.stall, !isStallTold {
-            isStallTold = true
-            return .stalled(stall)
+        switch core.nextNews() {
+        case .failed(let failure): return .failed(failure)
+        case .stalled(let stall): return .stalled(stall)
+        case nil: break
         }
         for key in turns {
             if let event = jobs[key]?.value?.pollEvent() { return .job(key, event) }
@@ -205,13 +184,11 @@ package struct ClientConnection: ~Copyable {
             events.append(.ready(hello))
         default:
             guard core.phase == .ready, let number = message.job else { return core.fail(.hello) }
-            guard number <= lastNumber else { return core.fail(.unknownJob(Int(number))) }
             if let key = keys[number] {
                 jobs[key]?.value?.handle(message)
-            } else {
-                core.counters.stale += 1
+            } else if core.isOver(number), case .end = message {
                 // the server keeps a job until its end was understood
-                if case .end = message { core.enqueue(.bye(job: number)) }
+                core.enqueue(.bye(job: number))
             }
         }
     }
@@ -237,7 +214,7 @@ package struct ClientConnection: ~Copyable {
 
     private mutating func key(of number: JobNumber) -> JobKey? {
         if let key = keys[number] { return key }
-        if number == 0 || number > lastNumber { core.fail(.unknownJob(Int(number))) } else { core.counters.stale += 1 }
+        core.isOver(number)
         return nil
     }
 }

@@ -92,6 +92,10 @@ struct ConnectionCore: Sendable {
     private var pings = 0
     private(set) var stall: Stall?
     private(set) var failure: ConnectionFailure?
+    var isStallTold = false
+    var isFailureTold = false
+    /// The highest number that was given to a job.
+    var lastNumber: JobNumber = 0
 
     init(settings: TransportSettings, format: Answer.Format) {
         self.settings = settings
@@ -106,6 +110,9 @@ struct ConnectionCore: Sendable {
         timers.stopAll()
         stall = nil
         failure = nil
+        isStallTold = false
+        isFailureTold = false
+        lastNumber = 0
         // the other end's hello is the first sign of life
         timers[.silence] = now + settings.silenceLimit
     }
@@ -244,8 +251,6 @@ struct ConnectionCore: Sendable {
             timers[key] = now + settings.stallLimit
         }
     }
-
-    func buffered(on lane: Lane) -> Int { lanes[lane.rawValue].buffered }
 
     private static func stallTimer(_ lane: Lane) -> TimerKey { lane == .control ? .controlStall : .bulkStall }
 

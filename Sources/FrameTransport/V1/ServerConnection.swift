@@ -3,10 +3,8 @@ package import Wire
 
 /// The server's end of one connection of `everyframe.v1`. Jobs outlive it: `takeJobs` when it is lost, `ParkedJobs` until they are asked for.
 ///
-/// The driver calls `connected` when both channels are open, hands every message to `handle`, and after each call sends what `poll`
-/// gives until that is nil, tells `setBuffered` whenever a channel's fill changes, and wakes up for `deadline` to call `handleTimeout`.
-/// It answers `.opened` with `accept` or `reject`, and `.resumeRequested` with `resume` or `reject`.
-package struct ServerConnection: ~Copyable {
+/// The application answers `.opened` with `accept` or `reject`, and `.resumeRequested` with `resume` or `reject`.
+package struct ServerConnection: ConnectionEngine, ~Copyable {
     package enum Event: Hashable, Sendable {
         case ready(Hello)
         case opened(JobNumber, JobRequest)
@@ -30,10 +28,7 @@ package struct ServerConnection: ~Copyable {
     private var pending: [JobNumber: Pending] = [:]
     /// The next to send first.
     private var turns: [JobNumber] = []
-    private var lastNumber: JobNumber = 0
     private var events = CircularBuffer<Event>()
-    private var isStallTold = false
-    private var isFailureTold = false
 
     /// `extra`: what clients shall know of the server beside its limits, for instance its models.
     package init(
@@ -59,6 +54,13 @@ package struct ServerConnection: ~Copyable {
         core.connect(channelMessageBytes: channelMessageBytes, at: now)
     }
 
+    /// The jobs go on here until `takeJobs`. The engine is of no use for another connection.
+    package mutating func disconnected(at now: Instant) {
+        core.disconnect()
+        pending.removeAll()
+        for number in turns { jobs[number]?.value?.detach(at: now) }
+    }
+
     package mutating func handle(_ lane: Lane, _ message: ByteBuffer, isText: Bool, at now: Instant) {
         switch core.receive(lane, message, isText: isText, hasJobs: !jobs.isEmpty, at: now) {
         case .control(let message): handle(message, at: now)
@@ -67,7 +69,6 @@ package struct ServerConnection: ~Copyable {
         }
     }
 
-    /// How many bytes wait in a channel, whenever that changes.
     package mutating func setBuffered(_ bytes: Int, on lane: Lane, at now: Instant) { core.setBuffered(bytes, on: lane, at: now) }
 
     package mutating func handleTimeout(at now: Instant) {
@@ -81,31 +82,22 @@ package struct ServerConnection: ~Copyable {
         return result
     }
 
-    /// What to do next; nil: nothing until something happens.
     package mutating func poll(at now: Instant) -> ConnectionOutput<Event>? {
         if core.canSendControl, let message = nextControl(at: now) {
-            let (bytes, isText) = core.encode(message)
-            core.handOut(bytes.readableBytes, on: .control, at: now)
-            return .send(.control, bytes, isText: isText)
+            return core.send(message, at: now)
         }
         if let event = nextEvent() { return .event(event) }
         guard let budget = core.bulkBudget(jobs: jobs.count) else { return nil }
         for index in turns.indices {
-            let number = turns[index]
-            guard let message = jobs[number]?.value?.pollBulk(budget, at: now) else { continue }
-            // whoever has sent goes to the end
-            turns.remove(at: index)
-            turns.append(number)
-            let (bytes, isText) = core.encode(message)
-            core.handOut(bytes.readableBytes, on: .bulk, at: now)
-            return .send(.bulk, bytes, isText: isText)
+            guard let message = jobs[turns[index]]?.value?.pollBulk(budget, at: now) else { continue }
+            return core.send(message, from: index, of: &turns, at: now)
         }
         return nil
     }
 
     /// The connection is lost or was given up: its jobs, to be parked. The engine is of no more use.
     package mutating func takeJobs(at now: Instant, _ body: (consuming FrameReceiver) -> Void) {
-        core.disconnect()
+        disconnected(at: now)
         for number in turns {
             guard let receiver = takeJob(number, at: now) else { continue }
             body(consume receiver)
@@ -178,13 +170,10 @@ package struct ServerConnection: ~Copyable {
 
     private mutating func nextEvent() -> Event? {
         if let event = events.popFirst() { return event }
-        if let failure = core.failure, !isFailureTold {
-            isFailureTold = true
-            return .failed(failure)
-        }
-        if let stall = core.stall, !isStallTold {
-            isStallTold = true
-            return .stalled(stall)
+        switch core.nextNews() {
+        case .failed(let failure): return .failed(failure)
+        case .stalled(let stall): return .stalled(stall)
+        case nil: break
         }
         for number in turns {
             if let event = jobs[number]?.value?.pollEvent() { return .job(number, event) }
@@ -207,19 +196,14 @@ package struct ServerConnection: ~Copyable {
         case .resume(let number, let request): begin(number, .resume(request))
         default:
             guard core.phase == .ready, let number = message.job else { return core.fail(.hello) }
-            guard number <= lastNumber else { return core.fail(.unknownJob(Int(number))) }
-            if jobs[number] != nil {
-                jobs[number]?.value?.handle(message, at: now)
-            } else {
-                core.counters.stale += 1
-            }
+            if isKnown(number) { jobs[number]?.value?.handle(message, at: now) }
         }
     }
 
     private mutating func begin(_ number: JobNumber, _ what: Pending) {
         guard core.phase == .ready else { return core.fail(.hello) }
-        guard number > lastNumber else { return core.fail(.unknownJob(Int(number))) }
-        lastNumber = number
+        guard number > core.lastNumber else { return core.fail(.unknownJob(Int(number))) }
+        core.lastNumber = number
         guard jobs.count + pending.count < limits.jobs else {
             return core.enqueue(.rejected(job: number, reason: .tooManyJobs, message: "\(limits.jobs) at a time"))
         }
@@ -255,7 +239,7 @@ package struct ServerConnection: ~Copyable {
 
     private mutating func isKnown(_ number: JobNumber) -> Bool {
         if jobs[number] != nil { return true }
-        if number == 0 || number > lastNumber { core.fail(.unknownJob(Int(number))) } else { core.counters.stale += 1 }
+        core.isOver(number)
         return false
     }
 }
