@@ -4,44 +4,41 @@ import Logging
 import Media
 import Wire
 
-/// The model as sessions see it: a picture in, outputs by name out. It queues what comes beyond its requests in flight.
+/// The model as sessions see it: pictures in, outputs by name out. All sessions share its batches.
 struct Predictor: Sendable {
-    struct Prediction: Sendable {
-        var outputs: JSONObject
-        /// Until the engine had a place.
-        var wait: Duration
-        var inference: Duration
-    }
-
     /// What a result can carry.
     static let outputs = ["predictions", "count"]
 
     private let model: any Model
+    private let batcher: Batcher
 
     var name: String { model.name }
     var requestsInFlight: Int { model.requestsInFlight }
 
+    init(model: any Model, batchWait: Duration) {
+        self.model = model
+        batcher = Batcher(model: model, maximumWait: batchWait)
+    }
+
     /// The model of the configuration, loaded.
     static func load(_ configuration: ServerConfiguration, logger: Logger) async throws(ServerError) -> Predictor {
         do throws(InferenceError) {
-            let model = try await ModelCatalog.load(configuration.model, options: ModelOptions(requestsInFlight: configuration.requestsInFlight))
+            let options = ModelOptions(requestsInFlight: configuration.requestsInFlight, batchSize: configuration.batchSize)
+            let model = try await ModelCatalog.load(configuration.model, options: options)
             if model.isSynthetic { logger.warning("Model \(model.name) makes its answers up: for measurements only") }
-            return Predictor(model: model)
+            return Predictor(model: model, batchWait: configuration.batchWait)
         } catch {
             throw ServerError(.modelUnavailable, "\(error)")
         }
     }
 
-    func predict(_ picture: VideoFrame) async throws(InferenceError) -> Prediction {
-        let start = WallClock.now()
-        let result = try await model.infer(picture)
-        let taken = WallClock.now() - start
-        let wait = min(result.waited, taken)
-        return Prediction(outputs: Self.json(result), wait: wait, inference: taken - wait)
-    }
+    /// One job's turn among all.
+    func makeStream() -> Batcher.Stream { batcher.makeStream() }
+
+    var batches: Batcher.Counters { batcher.counters }
 
     /// The shape of Roboflow's detections, boxes by their centre: `{"predictions":{"image":…,"predictions":[…]},"count":N}`.
-    private static func json(_ result: Inference.FrameResult) -> JSONObject {
+    static func json(_ result: Inference.FrameResult) -> JSONObject {
         let boxes = result.detections.map { found -> JSON in
             [
                 "x": .number(rounded(found.x + found.width / 2)), "y": .number(rounded(found.y + found.height / 2)),

@@ -29,6 +29,7 @@ struct Routes {
         let answer = try await registry.open(worker)
         return Response(json: [
             "status": "success", "context": ["request_id": .null, "pipeline_id": .null], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
+            "frame_protocol": .string(worker.frameProtocol.rawValue),
         ])
     }
 

@@ -1,3 +1,4 @@
+public import FrameTransport
 import Inference
 
 /// All that a server can be told. The defaults suit one machine that serves itself.
@@ -15,6 +16,10 @@ public struct ServerConfiguration: Sendable {
     public var model = ModelCatalog.defaultID
     /// Frames in the engine at once; nil leaves the choice to the engine.
     public var requestsInFlight: Int?
+    /// Frames of one batch, gathered over all sessions; more than 1 gains on machines with many cores.
+    public var batchSize = 1
+    /// How long a batch that is not full waits for more.
+    public var batchWait: Duration = .milliseconds(2)
     /// Threads that decode pictures; nil for one a core.
     public var decodeThreads: Int?
     /// A request must carry it, in its body or as a bearer token; nil admits everybody.
@@ -26,8 +31,16 @@ public struct ServerConfiguration: Sendable {
     /// What one server and each of its sessions may use.
     public struct Limits: Sendable {
         public var sessions = 64
-        /// Frames of one session between the network and their answer.
+        /// Frames of one session, or job, that are decoded and not answered; on the prototype wire, between the network and their answer.
         public var framesInPipeline = 16
+        /// The same in bytes of pixels; one picture always has a place.
+        public var pipelineBytes = 256 << 20
+        /// What one job of `everyframe.v1` may hold here; announced to clients.
+        public var job = JobLimits()
+        /// The longest piece of a frame or result in one message.
+        public var chunkBytes = 262_144
+        /// Jobs without a connection that are kept for its client to come back; the oldest makes room.
+        public var parkedJobs = 256
         /// HTTP bodies.
         public var requestBytes = 4 << 20
         /// The largest message a client may send; announced to it.

@@ -6,6 +6,9 @@ enum ServerMetrics {
     private static let activeSessions = Meter(label: "everyframe_sessions_active")
     private static let frames = Counter(label: "everyframe_frames_answered_total")
     private static let failedFrames = Counter(label: "everyframe_frames_failed_total")
+    private static let jobs = Counter(label: "everyframe_jobs_total")
+    private static let endedJobs = Counter(label: "everyframe_jobs_ended_total")
+    private static let resumedJobs = Counter(label: "everyframe_jobs_resumed_total")
     private static let refusedRequests = Counter(label: "everyframe_requests_refused_total")
 
     static func sessionOpened(active: Int) {
@@ -19,6 +22,10 @@ enum ServerMetrics {
         frames.increment()
         if isFailure { failedFrames.increment() }
     }
+
+    static func jobOpened() { jobs.increment() }
+    static func jobEnded() { endedJobs.increment() }
+    static func jobResumed() { resumedJobs.increment() }
 
     static func requestRefused() { refusedRequests.increment() }
 }

@@ -3,23 +3,36 @@ import NIOCore
 import WebRTC
 import WebRTCNIO
 
+/// A client's connection, from its offer to its end, whatever it speaks.
+protocol ServedSession: Sendable {
+    nonisolated var id: Int { get }
+    /// Serves until the end; answers with a line for the log.
+    func run() async -> String
+    /// Ends it for a reason, in order where that is possible.
+    func end(_ reason: SessionEnding) async
+    /// Ends it at once, whatever it is waiting for.
+    func abort() async
+}
+
 /// The sessions of a server: it starts, counts and ends them.
 actor SessionRegistry {
     private let limits: ServerConfiguration.Limits
     private let endpoint: UDPEndpoint
-    private let worker: FrameWorker
+    private let resources: PipelineResources
+    private let hub: FrameHub
     private let log: Logger
-    private var sessions: [Int: FrameSession] = [:]
+    private var sessions: [Int: any ServedSession] = [:]
     /// Each belongs to the session of the same number and ends with it.
     private var tasks: [Int: Task<Void, Never>] = [:]
     private var lastID = 0
     private var pending = 0
     private var isShuttingDown = false
 
-    init(limits: ServerConfiguration.Limits, endpoint: UDPEndpoint, worker: FrameWorker, logger: Logger) {
+    init(limits: ServerConfiguration.Limits, endpoint: UDPEndpoint, resources: PipelineResources, hub: FrameHub, logger: Logger) {
         self.limits = limits
         self.endpoint = endpoint
-        self.worker = worker
+        self.resources = resources
+        self.hub = hub
         log = logger
     }
 
@@ -53,27 +66,33 @@ actor SessionRegistry {
             throw .shuttingDown
         }
         lastID += 1
-        start(FrameSession(id: lastID, connection: connection, request: request, limits: limits, worker: worker, logger: log))
-        if request.outputMode == .both {
+        switch request.frameProtocol {
+        case .everyframe: start(V1Session(id: lastID, connection: connection, hub: hub, limits: limits, logger: log))
+        case .prototype:
+            start(
+                FrameSession(
+                    id: lastID, connection: connection, request: request, limits: limits, worker: FrameWorker(resources: resources), logger: log))
+        }
+        if request.frameProtocol == .prototype, request.outputMode == .both {
             log.warning("Session \(lastID): output_mode 'both' is served with data only: there are no media tracks yet")
         }
         return answer
     }
 
-    private func start(_ session: FrameSession) {
+    private func start(_ session: any ServedSession) {
         sessions[session.id] = session
         ServerMetrics.sessionOpened(active: sessions.count)
         tasks[session.id] = Task {
-            let summary = await session.run()
-            remove(session, summary)
+            let line = await session.run()
+            remove(session, line)
         }
     }
 
-    private func remove(_ session: FrameSession, _ summary: SessionSummary) {
+    private func remove(_ session: any ServedSession, _ line: String) {
         sessions[session.id] = nil
         tasks[session.id] = nil
         ServerMetrics.sessionEnded(active: sessions.count)
-        log.info("\(summary.line)")
+        log.info("\(line)")
     }
 
     /// Takes no more sessions, has those that run answer what they have, and ends at the latest after `drainTime` twice over:

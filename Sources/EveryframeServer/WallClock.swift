@@ -1,11 +1,9 @@
 import Foundation
-import NIOCore
-import Wire
 
-/// The clocks of the server's sessions. Engines and codecs are told what these say.
+/// The time of day, for messages.
 enum WallClock {
-    /// Monotonic.
-    static func now() -> Instant { Instant(nanoseconds: Int64(clamping: NIODeadline.now().uptimeNanoseconds)) }
+    /// Microseconds since 1970.
+    static func microseconds() -> Int64 { Int64((Date().timeIntervalSince1970 * 1e6).rounded()) }
 
     /// UTC in ISO 8601 with microseconds and without a zone, as the prototype writes `received_at`.
     static func timestamp() -> String {

@@ -13,16 +13,16 @@ struct WorkerRequest {
         case both
     }
 
-    /// Which outputs of the model a result carries.
-    enum DataOutput: Hashable, Sendable {
-        case all
-        /// Metadata only where empty.
-        case named([String])
+    /// What the messages on the data channels are.
+    enum FrameProtocol: String, CaseIterable {
+        case prototype
+        case everyframe = "everyframe.v1"
     }
 
     var apiKey: String?
     var offer: String
     var frameTransport = FrameTransportKind.mediaTrack
+    var frameProtocol = FrameProtocol.prototype
     var outputMode = OutputMode.both
     var dataOutput: DataOutput
     var declaredFPS: Double?
@@ -32,6 +32,7 @@ struct WorkerRequest {
     private let offerKind: String?
     private let transportName: String?
     private let modeName: String?
+    private let protocolName: String?
 
     /// Checks the types of the fields; `checkConfiguration` what they say.
     init(parsing body: ByteBuffer) throws(HTTPFault) {
@@ -66,6 +67,7 @@ struct WorkerRequest {
         processingTimeout = fields.integer("processing_timeout")
         transportName = fields.string("frame_transport")
         modeName = fields.string("output_mode")
+        protocolName = fields.string("frame_protocol")
         dataOutput = names.map { $0.contains("*") ? .all : .named($0.filter { !$0.isEmpty }) } ?? .all
         guard fields.faults.isEmpty else { throw .schema(fields.faults) }
     }
@@ -74,6 +76,9 @@ struct WorkerRequest {
     mutating func checkConfiguration(available: [String]) throws(HTTPFault) {
         guard offerKind == "offer" else { throw .configuration("Invalid webrtc_offer: its type is '\(offerKind ?? "")', not 'offer'") }
         frameTransport = try Self.named(transportName, "frame_transport", default: .mediaTrack)
+        frameProtocol = try Self.named(protocolName, "frame_protocol", default: .prototype)
+        // each job of that protocol says for itself what it wants
+        if frameProtocol == .everyframe { return }
         outputMode = try Self.named(modeName, "output_mode", default: .both)
         guard frameTransport == .dataChannel else {
             throw .configuration(

@@ -277,6 +277,7 @@ extension ServerProgress {
         self.init()
         counts = try JobCounts(try fields.fields("counts"))
         elapsed = try fields.milliseconds("elapsed_ms")
+        idle = try fields.optionalMilliseconds("idle_ms") ?? .zero
         guard let stages = try fields.optionalFields("stages") else { return }
         for name in StageTimes.names {
             guard let stage = try stages.optionalFields(name) else { continue }
@@ -300,7 +301,8 @@ extension ServerProgress {
                 ])
         }
         return [
-            "type": "progress", "job": .integer(Int(job)), "counts": counts.json, "elapsed_ms": elapsed.wireMilliseconds, "stages": .object(stages),
+            "type": "progress", "job": .integer(Int(job)), "counts": counts.json, "elapsed_ms": elapsed.wireMilliseconds,
+            "idle_ms": idle.wireMilliseconds, "stages": .object(stages),
         ]
     }
 }

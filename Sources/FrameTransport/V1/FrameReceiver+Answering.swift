@@ -85,6 +85,10 @@ extension FrameReceiver {
         guard let job, phase != .done else { return nil }
         if case .ended(let end) = phase {
             guard isEndDue else { return nil }
+            if isProgressDue {
+                isProgressDue = false
+                return .progress(job: job, progress(at: now))
+            }
             isEndDue = false
             return .end(job: job, end)
         }
@@ -107,10 +111,8 @@ extension FrameReceiver {
         if isProgressDue {
             isProgressDue = false
             progressTold = counts
-            var progress = progress
-            progress.elapsed = now - acceptedAt
             changed(at: now)
-            return .progress(job: job, progress)
+            return .progress(job: job, progress(at: now))
         }
         return nil
     }

@@ -154,7 +154,10 @@ extension FrameReceiver {
             let wasDecodable = reason != .undecodable
             slots[offset: index].isMissing = false
             awaited.removeAll { $0 == id }
-            if wasDecodable { slots[offset: index].digest = 0 }
+            if wasDecodable {
+                slots[offset: index].digest = 0
+                events.append(.lost(id))
+            }
             let answer = Answer.failure(
                 wasDecodable ? .damaged : .undecodable, "given up after being sent \(slots[offset: index].tries) times: \(reason.rawValue)",
                 format: request.resultFormat)

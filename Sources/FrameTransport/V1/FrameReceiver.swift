@@ -45,6 +45,8 @@ package enum FrameFaultReason: String, Hashable, Sendable, CaseIterable {
 package struct FrameReceiver: ~Copyable, Sendable {
     package enum Event: Hashable, Sendable {
         case frame(ReceivedFrame)
+        /// This unit never arrived intact, as often as it was sent. It is answered; a decoder goes on without it.
+        case lost(Int)
         /// No unit follows this one, and none is missing: time to flush a decoder, then `settle(below: last + 1)`.
         case finished(last: Int)
         /// Always the last. What the application still does for the job is in vain.
@@ -141,6 +143,9 @@ package struct FrameReceiver: ~Copyable, Sendable {
     var isEndDue = false
     var isProgressDue = false
     var progressTold = JobCounts()
+    var elapsedAtEnd: Duration?
+    /// How long the application had nothing of this job to work on; told with the progress.
+    package var idle: Duration = .zero
 
     enum TimerKey: Int, CaseIterable, Sendable {
         case timeLimit
@@ -222,9 +227,11 @@ package struct FrameReceiver: ~Copyable, Sendable {
     /// Ids that arrived or are asked for, up to this one.
     package var received: Int { base + slots.count }
 
-    package var progress: ServerProgress {
+    package func progress(at now: Instant) -> ServerProgress {
         var progress = ServerProgress()
         progress.counts = counts
+        progress.elapsed = elapsedAtEnd ?? (now - acceptedAt)
+        progress.idle = min(idle, progress.elapsed)
         progress.stages = stages.summaries
         return progress
     }
@@ -287,6 +294,9 @@ package struct FrameReceiver: ~Copyable, Sendable {
         timers[.timeLimit] = nil
         timers[.progress] = nil
         isEndDue = true
+        elapsedAtEnd = now - acceptedAt
+        // the whole job's figures, ahead of its end
+        isProgressDue = true
         events.append(.ended(end))
     }
 

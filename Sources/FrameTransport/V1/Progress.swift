@@ -5,20 +5,39 @@ public struct ServerProgress: Hashable, Sendable {
     public var counts = JobCounts()
     /// Since the job was accepted.
     public var elapsed: Duration = .zero
+    /// How long the server had nothing of this job to work on.
+    public var idle: Duration = .zero
     /// Where the time went, by stage: wait, decode, batch, infer, serialise, send.
     public var stages: [String: StageSummary] = [:]
 
     public init() {}
 
-    /// The stage that took most of the time, and its share from 0 to 1; nil before there is anything to compare.
-    public var bottleneck: (stage: String, share: Double)? {
-        let totals = stages.mapValues { $0.total.inMilliseconds }
-        let sum = totals.values.reduce(0, +)
-        // waiting is the consequence, not the cause
-        guard sum > 0, let most = StageTimes.names.dropFirst().max(by: { totals[$0] ?? 0 < totals[$1] ?? 0 }), let total = totals[most], total > 0 else {
-            return nil
-        }
-        return (most, total / sum)
+    /// What the job waited for.
+    public enum Bottleneck: String, Hashable, Sendable, CaseIterable {
+        /// The server had nothing to do: the source, the client's encoder or the network gave frames too slowly.
+        case input
+        case decode
+        case inference
+        /// Writing results down, and drawing and encoding pictures.
+        case output
+        /// The client takes its results slowly, or the way to it is slow.
+        case delivery
+    }
+
+    /// What took most of the job's time, and its share from 0 to 1; nil before there is anything to compare.
+    ///
+    /// Waiting in front of a stage counts for that stage; time without work counts for the input, the rest is divided by what frames spent.
+    public var bottleneck: (name: Bottleneck, share: Double)? {
+        guard elapsed > .zero else { return nil }
+        func total(_ names: String...) -> Double { names.reduce(0) { $0 + (stages[$1]?.total.inMilliseconds ?? 0) } }
+        let spent: [(Bottleneck, Double)] = [
+            (.decode, total("wait", "decode")), (.inference, total("batch", "infer")), (.output, total("serialise")), (.delivery, total("send")),
+        ]
+        let sum = spent.reduce(0) { $0 + $1.1 }
+        let starved = min(1, idle.inMilliseconds / elapsed.inMilliseconds)
+        guard sum > 0, let most = spent.max(by: { $0.1 < $1.1 }) else { return starved > 0 ? (.input, starved) : nil }
+        let share = most.1 / sum * (1 - starved)
+        return starved > share ? (.input, starved) : (most.0, share)
     }
 }
 

@@ -154,6 +154,7 @@ package struct ServerConnection: ConnectionEngine, ~Copyable {
     }
 
     package var jobNumbers: [JobNumber] { Array(jobs.keys) }
+    package var jobCount: Int { jobs.count }
     package var counters: ConnectionCounters { core.counters }
     package var isReady: Bool { core.phase == .ready }
 

@@ -146,6 +146,7 @@ extension V1World {
             } else {
                 schedule(.complete(token: token, id: frame.id), in: plan.inferTime)
             }
+        case .lost: break
         case .finished(let last):
             for id in decoders[token, default: Decoder()].flush() { show(id, token) }
             withReceiver(token) { $0.settle(below: last + 1, at: now) }

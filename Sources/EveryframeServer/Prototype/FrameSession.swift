@@ -10,7 +10,7 @@ import Wire
 ///
 /// The queue is bounded and holds a frame until its answer is in the channel, so a slow model or a client that does not
 /// take its answers stops the reading of `upstream_frames`, and SCTP's window stops the client.
-actor FrameSession {
+actor FrameSession: ServedSession {
     nonisolated let id: Int
     nonisolated let connection: PeerConnection
     private nonisolated let request: WorkerRequest
@@ -32,8 +32,8 @@ actor FrameSession {
     private var reading: Task<Void, Never>?
     private var isStepping = false
     private var steppers: [CheckedContinuation<Void, Never>] = []
-    private let began = WallClock.now()
-    private var lastActivity = WallClock.now()
+    private let began = Instant.now
+    private var lastActivity = Instant.now
     private var malformedLogged = 0
 
     init(
@@ -57,7 +57,7 @@ actor FrameSession {
     }
 
     /// Serves the client until the job ends, one way or another, and closes the connection.
-    func run() async -> SessionSummary {
+    func run() async -> String {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.watchConnection() }
             group.addTask { await self.watchTime() }
@@ -72,14 +72,15 @@ actor FrameSession {
             await connection.close()
             group.cancelAll()
         }
-        return finishSummary()
+        worker.close()
+        return finishSummary().line
     }
 
     /// Ends the session for a reason; the first one counts. What is queued is still answered where the client can be reached.
     func end(_ reason: SessionEnding) async {
         guard ending == nil else { return }
         ending = reason
-        endedAt = WallClock.now()
+        endedAt = Instant.now
         opening?.resume()
         opening = nil
         reading?.cancel()
@@ -99,7 +100,7 @@ actor FrameSession {
     private func openChannels() async -> (inference: DataChannel, upstream: DataChannel)? {
         if ending == nil, inference == nil || upstream == nil { await withCheckedContinuation { opening = $0 } }
         guard let inference, let upstream else { return nil }
-        lastActivity = WallClock.now()
+        lastActivity = Instant.now
         log.info("Session \(id): channels open after \((lastActivity - began).inMilliseconds.rounded()) ms")
         return (inference, upstream)
     }
@@ -131,7 +132,7 @@ actor FrameSession {
     private func watchTime() async {
         let sessionTime = request.processingTimeout.map { min(.seconds($0), limits.sessionTime ?? .seconds($0)) } ?? limits.sessionTime
         while (try? await Task.sleep(for: .milliseconds(200))) != nil {
-            let now = WallClock.now()
+            let now = Instant.now
             if let endedAt {
                 // the client had its time to take what was queued
                 if now - endedAt > limits.drainTime * 2 { await abort() }
@@ -176,7 +177,7 @@ actor FrameSession {
     }
 
     private func receive(_ message: DataChannel.Message) async {
-        let now = WallClock.now()
+        let now = Instant.now
         lastActivity = now
         let text: ByteBuffer
         switch message {
@@ -229,7 +230,7 @@ actor FrameSession {
         var logged = false
         do throws(DataChannelError) {
             for try await message in inference.messages {
-                lastActivity = WallClock.now()
+                lastActivity = Instant.now
                 let text: ByteBuffer
                 switch message {
                 case .text(let string): text = ByteBuffer(string: string)
@@ -264,17 +265,17 @@ actor FrameSession {
     private func emit(on inference: DataChannel) async {
         while let answer = await queue.next() {
             var times = answer.times
-            let start = WallClock.now()
+            let start = Instant.now
             let message = message(for: answer)
             let text = message.json.description
-            let serialised = WallClock.now()
+            let serialised = Instant.now
             do throws(EmitError) {
                 try await send(text, for: message, on: inference)
             } catch {
                 await end(.connectionLost("\(error)"))
                 return
             }
-            let sent = WallClock.now()
+            let sent = Instant.now
             times.serialise = serialised - start
             times.send = sent - serialised
             lastActivity = sent
@@ -349,21 +350,9 @@ actor FrameSession {
 
     private func finishSummary() -> SessionSummary {
         summary.ending = ending ?? .aborted
-        summary.duration = WallClock.now() - began
+        summary.duration = Instant.now - began
         summary.stages = statistics.summary
         summary.assembly = assembler.counters
         return summary
-    }
-}
-
-extension WorkerRequest.DataOutput {
-    /// The outputs that the client asked for; nil where it asked for none.
-    func select(from outputs: JSONObject) -> JSON? {
-        switch self {
-        case .all: .object(outputs)
-        case .named(let names) where names.isEmpty: nil
-        // a result that was made up says so whatever is asked for
-        case .named(let names): .object(JSONObject(members: outputs.members.filter { names.contains($0.name) || $0.name == "synthetic" }))
-        }
     }
 }
