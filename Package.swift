@@ -32,6 +32,8 @@ let doors: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavutil libswscale"),
     .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg"),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4"),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd"),
     // declarations only: the engine is loaded at run time, so that the package builds and runs without it
     .systemLibrary(name: "COpenVINO"),
 ]
@@ -46,7 +48,7 @@ let rooms: [Target] = [
     .target(name: "WebRTCNIO", dependencies: ["Wire", "WebRTC", nioCore, nioPosix, logging], swiftSettings: house),
     .target(name: "FrameTransport", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
     .target(name: "NetworkSimulator", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
-    .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG"], swiftSettings: house),
+    .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG", "CLZ4", "CZstd"], swiftSettings: house),
     .target(name: "Inference", dependencies: ["Media", "COpenVINO"], swiftSettings: house),
     .target(
         name: "EveryframeServer",
