@@ -80,6 +80,7 @@ let testTargets: [Target] = [
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore], exclude: ["Vectors"]),
     tests("MediaTests", ["Media"]),
+    tests("EveryframeTests", ["Everyframe", "FrameTransport", "Media", nioCore]),
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests(
         "ServerTests",
