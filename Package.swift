@@ -32,6 +32,8 @@ let doors: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CFFmpeg", pkgConfig: "libavformat libavcodec libavutil libswscale"),
     .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg"),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4"),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd"),
     // declarations only: the engine is loaded at run time, so that the package builds and runs without it
     .systemLibrary(name: "COpenVINO"),
 ]
@@ -47,7 +49,7 @@ let rooms: [Target] = [
     .target(name: "FrameTransport", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
     .target(name: "FrameLink", dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", nioCore], swiftSettings: house),
     .target(name: "NetworkSimulator", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
-    .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG"], swiftSettings: house),
+    .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG", "CLZ4", "CZstd"], swiftSettings: house),
     .target(name: "Inference", dependencies: ["Media", "COpenVINO"], swiftSettings: house),
     .target(
         name: "EveryframeServer",
@@ -79,6 +81,7 @@ let testTargets: [Target] = [
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore], exclude: ["Vectors"]),
     tests("MediaTests", ["Media"]),
+    tests("EveryframeTests", ["Everyframe", "FrameTransport", "Media", nioCore]),
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests(
         "ServerTests",

@@ -27,7 +27,10 @@ IMPORTS = {
     "NetworkSimulator": {"Wire", "NIOCore"},
 }
 # Foreign libraries are imported in one room only (OpenSSL in two).
-DOORS = {"COpenSSL": {"Ciphers", "DTLS"}, "CSRTP": {"RTP"}, "CFFmpeg": {"Media"}, "CTurboJPEG": {"Media"}, "COpenVINO": {"Inference"}}
+DOORS = {
+    "COpenSSL": {"Ciphers", "DTLS"}, "CSRTP": {"RTP"}, "CFFmpeg": {"Media"}, "CTurboJPEG": {"Media"}, "CLZ4": {"Media"}, "CZstd": {"Media"},
+    "COpenVINO": {"Inference"},
+}
 
 RULES = {
     "clock": r"\.now\b|\b(?:ContinuousClock|SuspendingClock|NIODeadline)\b|\b(?:clock_gettime|gettimeofday)\b",

@@ -12,7 +12,11 @@ package enum MediaError: Error, Equatable {
     case badPicture(PictureFormat, reason: String)
     /// Refused before any memory was taken.
     case tooManyPixels(width: Int, height: Int, limit: Int)
+    /// A compressed payload that does not become the picture it should be.
+    case badPayload(reason: String)
     case cannotEncode(reason: String)
+    /// FFmpeg was built without it.
+    case missingEncoder(name: String)
     case cannotWrite(path: String, reason: String)
     case conversionFailed(reason: String)
 
@@ -33,7 +37,9 @@ extension MediaError: CustomStringConvertible {
         case .readFailed(let path, let reason): "reading \(path) failed: \(reason)"
         case .badPicture(let format, let reason): "bad \(format.rawValue) picture: \(reason)"
         case .tooManyPixels(let width, let height, let limit): "a picture of \(width)x\(height) is over the limit of \(limit) pixels"
+        case .badPayload(let reason): "bad compressed payload: \(reason)"
         case .cannotEncode(let reason): "encoding failed: \(reason)"
+        case .missingEncoder(let name): "FFmpeg has no encoder \(name) here"
         case .cannotWrite(let path, let reason): "cannot write \(path): \(reason)"
         case .conversionFailed(let reason): "converting pixels failed: \(reason)"
         }
