@@ -51,15 +51,16 @@ let rooms: [Target] = [
     .target(name: "NetworkSimulator", dependencies: ["Wire", nioCore], swiftSettings: sansIO),
     .target(name: "Media", dependencies: ["CFFmpeg", "CTurboJPEG", "CLZ4", "CZstd"], swiftSettings: house),
     .target(name: "Inference", dependencies: ["Media", "COpenVINO"], swiftSettings: house),
+    .target(name: "FrameMedia", dependencies: ["FrameTransport", "Media", nioCore], swiftSettings: house),
     .target(
         name: "EveryframeServer",
         dependencies: [
-            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
+            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "FrameMedia", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
         ],
         swiftSettings: house),
     .target(
         name: "Everyframe",
-        dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "Media", nioCore, nioPosix, logging, httpClient],
+        dependencies: ["Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "FrameMedia", "Media", nioCore, nioPosix, logging, httpClient],
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",

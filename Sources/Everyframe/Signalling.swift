@@ -3,13 +3,19 @@ import Foundation
 import FrameTransport
 import NIOCore
 import NIOHTTP1
+import Wire
 
 /// The HTTP side of setting a stream up: an offer there, an answer back.
 struct Signalling {
     let configuration: StreamConfiguration
 
-    /// - Returns: the SDP of the answer.
-    func exchange(offer: String, declaredFPS: Double?) async throws(StreamError) -> String {
+    struct Answer: Sendable {
+        var sdp: String
+        /// What the messages on the data channels will be; nil from servers that know only one kind.
+        var frameProtocol: String?
+    }
+
+    func exchange(offer: String, declaredFPS: Double?, timeout: Duration? = nil) async throws(StreamError) -> Answer {
         let url = try endpoint()
         var request = HTTPClientRequest(url: url)
         request.method = .POST
@@ -21,7 +27,7 @@ struct Signalling {
         let status: Int
         let answer: ByteBuffer
         do {
-            let response = try await Self.client.execute(request, timeout: .nanoseconds(configuration.timeouts.signalling.wholeNanoseconds))
+            let response = try await Self.client.execute(request, timeout: .nanoseconds((timeout ?? configuration.timeouts.signalling).inNanoseconds))
             status = Int(response.status.code)
             answer = try await response.body.collect(upTo: 4 << 20)
         } catch {
@@ -33,7 +39,7 @@ struct Signalling {
         guard let sdp = json?["sdp"]?.string, json?["type"]?.string == "answer" else {
             throw StreamError(.badAnswer, json?["message"]?.string ?? "the server's answer has no SDP in it; is \(configuration.server) the right server?")
         }
-        return sdp
+        return Answer(sdp: sdp, frameProtocol: json?["frame_protocol"]?.string)
     }
 
     /// Lives as long as the process. A refused connection is an answer: trying again until the time is up helps nobody.
@@ -60,7 +66,7 @@ struct Signalling {
         case .none: outputs = []
         case .named(let names): outputs = .array(names.map(JSON.string))
         }
-        return [
+        var body: JSONObject = [
             "api_key": configuration.apiKey.map(JSON.string) ?? .null,
             "workflow_configuration": [
                 "type": "WorkflowConfiguration", "image_input_name": "image", "workflows_parameters": [:],
@@ -72,6 +78,8 @@ struct Signalling {
             "webrtc_realtime_processing": false, "stream_output": [], "data_output": outputs,
             "declared_fps": declaredFPS.map(JSON.number) ?? .null, "frame_transport": "data_channel", "output_mode": "data_only",
         ]
+        if configuration.wire == .everyframe { body.append("frame_protocol", .string(Lane.subprotocol)) }
+        return .object(body)
     }
 
     /// What the server said, in any of the shapes of PROTOCOLS.md section 2.
@@ -101,7 +109,6 @@ struct Signalling {
 }
 
 extension Duration {
-    var wholeNanoseconds: Int64 { components.seconds * 1_000_000_000 + components.attoseconds / 1_000_000_000 }
     var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
 }
 

@@ -9,10 +9,10 @@ public import NIOCore
 ///     +---------------+---------------+-------------------------------+
 ///     |            number             |             width             |   4
 ///     +-------------------------------+-------------------------------+
-///     |            height             | bits of a coded sample        |   8
+///     |            height             |            details            |   8
 ///     +---------------------------------------------------------------+
 ///
-/// In full: number u16, width u16, height u16, bits of a coded sample u16 (0: not said), extradata length u32, codec tag u32, profile i32, level i32,
+/// In full: number u16, width u16, height u16, details u16, extradata length u32, codec tag u32, profile i32, level i32,
 /// codec name 16 bytes of ASCII padded with zeros, check u32; then the extradata.
 public struct CodecConfiguration: Hashable, Sendable {
     /// From 1 in each job; `FrameInfo.configuration` refers to it.
@@ -26,8 +26,9 @@ public struct CodecConfiguration: Hashable, Sendable {
     /// The codec's own numbers; -99 where they are not known, as FFmpeg has it.
     public var profile: Int32 = -99
     public var level: Int32 = -99
-    /// As the container says; some lossless codecs need it. 0 where nothing is said.
-    public var bitsPerCodedSample: UInt16 = 0
+    /// What else decoders may need, 0 where nothing is said: bits of a coded sample (low 8 bits), pictures held back to bring them in
+    /// order (5 bits), FFmpeg's order of fields (3 bits).
+    public var details: UInt16 = 0
     /// avcC, hvcC, av1C, … or parameter sets, as the container had them.
     public var extradata: ByteBuffer
 
@@ -47,7 +48,7 @@ public struct CodecConfiguration: Hashable, Sendable {
 
     package func write(job: JobNumber, into bytes: inout ByteBuffer) {
         let start = bytes.writerIndex
-        bytes.writeMultipleIntegers(Self.kind, UInt8(Self.byteCount / 4), job, number, width, height, bitsPerCodedSample)
+        bytes.writeMultipleIntegers(Self.kind, UInt8(Self.byteCount / 4), job, number, width, height, details)
         bytes.writeMultipleIntegers(UInt32(truncatingIfNeeded: extradata.readableBytes), tag, profile, level)
         let name = Array(codec.utf8.prefix(Self.nameLength))
         bytes.writeBytes(name)
@@ -60,7 +61,7 @@ public struct CodecConfiguration: Hashable, Sendable {
     package static func read(_ message: ByteBuffer) throws(BinaryMessageError) -> (job: JobNumber, configuration: CodecConfiguration) {
         var message = message
         var header = try BinaryMessage.header(kind, minimum: byteCount, of: &message)
-        guard let (_, _, job, number, width, height, bits) = header.readMultipleIntegers(as: (UInt8, UInt8, UInt16, UInt16, UInt16, UInt16, UInt16).self),
+        guard let (_, _, job, number, width, height, details) = header.readMultipleIntegers(as: (UInt8, UInt8, UInt16, UInt16, UInt16, UInt16, UInt16).self),
             let (length, tag, profile, level) = header.readMultipleIntegers(as: (UInt32, UInt32, Int32, Int32).self),
             let name = header.readBytes(length: nameLength)
         else { throw .truncated }
@@ -73,7 +74,7 @@ public struct CodecConfiguration: Hashable, Sendable {
         configuration.tag = tag
         configuration.profile = profile
         configuration.level = level
-        configuration.bitsPerCodedSample = bits
+        configuration.details = details
         return (job, configuration)
     }
 

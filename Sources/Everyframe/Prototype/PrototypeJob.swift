@@ -4,11 +4,12 @@ import NIOCore
 import WebRTCNIO
 
 /// One source's way through an open connection: sends within the window, enters every answer in the ledger, ends cleanly.
-actor StreamJob {
+actor PrototypeJob {
     private let configuration: StreamConfiguration
     private let connection: StreamConnection
     private let source: any FrameSource
     private let feed: FrameFeed
+    private let window: Int
     private let handlers: EveryframeClient.Handlers
     private let log: Logger
 
@@ -29,14 +30,16 @@ actor StreamJob {
     private var waiter: CheckedContinuation<Void, Never>?
 
     init(
-        configuration: StreamConfiguration, connection: StreamConnection, source: any FrameSource, handlers: EveryframeClient.Handlers, log: Logger
+        configuration: StreamConfiguration, connection: StreamConnection, source: any FrameSource, feed: FrameFeed, handlers: EveryframeClient.Handlers,
+        log: Logger
     ) {
         self.configuration = configuration
         self.connection = connection
         self.source = source
         self.handlers = handlers
         self.log = log
-        feed = FrameFeed(source: source, encoding: configuration.encoding, limit: configuration.frameLimit)
+        self.feed = feed
+        window = configuration.window ?? 32
     }
 
     func run() async -> StreamSummary {
@@ -98,7 +101,8 @@ actor StreamJob {
         let chunker = connection.chunker
         for chunk in 0..<chunker.chunkCount(for: size) {
             let message = chunker.message(
-                frameID: id, chunkID: chunk, encoding: frame.encoding, width: frame.source.width, height: frame.source.height, of: frame.payload)
+                frameID: id, chunkID: chunk, encoding: frame.info.encoding == .png ? .png : .jpeg, width: Int(frame.info.width), height: Int(frame.info.height),
+                of: frame.payload)
             do {
                 try await connection.upstream.send(String(buffer: message))
             } catch {
@@ -114,7 +118,7 @@ actor StreamJob {
     private func waitForWindow(_ size: Int) async {
         await waitUntil { job in
             job.ledger.unanswered == 0
-                || (job.ledger.unanswered < job.configuration.window && job.openByteCount + size <= job.configuration.windowBytes)
+                || (job.ledger.unanswered < job.window && job.openByteCount + size <= job.configuration.windowBytes)
         }
     }
 
@@ -215,7 +219,7 @@ actor StreamJob {
         progress.resultsReceived = ledger.answered
         progress.framesFailed = ledger.failed
         do {
-            try await handlers.onResult(result)
+            try await handlers.onResult(StreamResult(result))
         } catch {
             await fail(StreamError(.resultHandlerFailed, "\(error)"))
         }
@@ -235,7 +239,7 @@ actor StreamJob {
     }
 
     /// Until the condition holds or the job has failed. Only the sending side waits, so one waiter is enough.
-    private func waitUntil(_ condition: (isolated StreamJob) -> Bool) async {
+    private func waitUntil(_ condition: (isolated PrototypeJob) -> Bool) async {
         while failure == nil, completion == nil, !condition(self) { await withCheckedContinuation { waiter = $0 } }
     }
 
@@ -246,7 +250,7 @@ actor StreamJob {
 
     private func summary(since start: ContinuousClock.Instant) async -> StreamSummary {
         var summary = StreamSummary(proof: ledger.proof)
-        summary.framesDecoded = await feed.framesDecoded
+        summary.framesDecoded = await feed.framesRead
         summary.framesSent = ledger.sent
         summary.resultsReceived = ledger.answered
         summary.framesFailed = ledger.failed

@@ -1,0 +1,148 @@
+import FrameTransport
+import NIOCore
+import WebRTCNIO
+import Wire
+
+/// Reads a source, drops what the policy says, and encodes the rest in order: a few frames ahead of the sender and several at once where
+/// the source can wait, else only when the sender asks, so that what goes out is never older than it must be.
+actor FrameFeed {
+    private let source: any FrameSource
+    private let encoder: FrameEncoder
+    private let limit: Int
+    private var gate: FrameGate<SourceFrame>
+    /// For sources that are read all the time.
+    private let isOnDemand: Bool
+    private let line: Handoff<Task<EncodedFrame, any Error>, StreamError>
+    /// Ends with the source, or when `stop()` cancels it.
+    private var reading: Task<Void, Never>?
+    private var end: Result<Void, StreamError>?
+    private var waiter: CheckedContinuation<Void, Never>?
+    /// Frames that an earlier process has sent.
+    private var skip: Int
+    private(set) var framesRead = 0
+    /// The first frame is read before a job can be opened; it comes out of here with the others.
+    private var first: SourceFrame?
+
+    init(
+        source: any FrameSource, first: SourceFrame, encoder: FrameEncoder, policy: DropPolicy = .all, isDependent: Bool = false, limit: Int?,
+        skip: Int = 0, ahead: Int = 4
+    ) throws(StreamError) {
+        self.source = source
+        self.first = first
+        self.encoder = encoder
+        self.limit = limit ?? .max
+        self.skip = skip
+        do throws(DropPolicyError) {
+            gate = try FrameGate(policy, isDependent: isDependent)
+        } catch {
+            throw StreamError(
+                .invalidConfiguration,
+                error == .badValue
+                    ? "a rate or count of a drop policy is not above zero"
+                    : "frames of a stream whose pictures refer to each other cannot be left out one by one: choose another encoding, or a stride")
+        }
+        switch policy {
+        case .latest, .maximumLag: isOnDemand = true
+        case .all, .everyNth, .maximumRate: isOnDemand = false
+        }
+        line = Handoff(capacity: ahead)
+    }
+
+    func start() {
+        reading = Task { await read() }
+    }
+
+    /// The next frame to send; nil after the last.
+    func next() async throws(StreamError) -> EncodedFrame? {
+        do {
+            if isOnDemand {
+                guard let frame = try await wait() else { return nil }
+                return try await encoder.encode(frame)
+            }
+            guard let task = try await line.next() else { return nil }
+            return try await task.value
+        } catch {
+            throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
+        }
+    }
+
+    func stop() async {
+        reading?.cancel()
+        await source.stop()
+        finish(.success(()))
+        for task in await line.abandon() { task.cancel() }
+    }
+
+    /// What was dropped so far, by reason.
+    var drops: DropCounts { gate.drops }
+
+    private func read() async {
+        do {
+            while framesRead < limit, !Task.isCancelled, let frame = try await nextOfSource() {
+                framesRead += 1
+                gate.offer(frame, seconds: frame.seconds, isKeyframe: frame.isKeyframe, at: .now)
+                if isOnDemand {
+                    wake()
+                } else if let passed = gate.next(at: .now), await !put(passed) {
+                    return
+                }
+            }
+            finish(.success(()))
+            await line.finish()
+        } catch {
+            let error = error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
+            finish(.failure(error))
+            await line.finish(.failure(error))
+        }
+    }
+
+    private func nextOfSource() async throws -> SourceFrame? {
+        if let first = first.take() { return first }
+        return try await source.next()
+    }
+
+    /// False: nobody takes any more.
+    private func put(_ frame: SourceFrame) async -> Bool {
+        if skip > 0 {
+            skip -= 1
+            return true
+        }
+        let encoder = encoder
+        let task = Task { try await encoder.encode(frame) }
+        guard await line.put(task) else {
+            task.cancel()
+            return false
+        }
+        return true
+    }
+
+    private func wait() async throws(StreamError) -> SourceFrame? {
+        while true {
+            if let frame = gate.next(at: .now) { return frame }
+            if let end {
+                try end.get()
+                return nil
+            }
+            await withCheckedContinuation { waiter = $0 }
+        }
+    }
+
+    private func finish(_ result: Result<Void, StreamError>) {
+        if end == nil { end = result }
+        wake()
+    }
+
+    private func wake() {
+        waiter?.resume()
+        waiter = nil
+    }
+}
+
+extension SourceFrame {
+    fileprivate var seconds: Double? { pts.map { Double($0) * Double(timeBase.numerator) / Double(timeBase.denominator) } }
+
+    fileprivate var isKeyframe: Bool {
+        if case .unit(let unit, _) = content { return unit.facts.isKeyframe }
+        return true
+    }
+}

@@ -1,0 +1,346 @@
+import FrameTransport
+import Logging
+import NIOCore
+import WebRTCNIO
+import Wire
+
+/// One source's way over a link of `everyframe.v1`: frames in as there is room, every result out and taken, the end with its proof.
+actor V1Job {
+    private let configuration: StreamConfiguration
+    private let link: ServerLink
+    private let source: any FrameSource
+    private let handlers: EveryframeClient.Handlers
+    private let log: Logger
+
+    private var key: ServerLink.JobKey?
+    private var feed: FrameFeed?
+    private var progress = StreamProgress()
+    private var end: JobEnd?
+    private var failure: StreamError?
+    private var lastAnswer: Instant?
+    private var lastActivity = Instant.now
+    private var withoutPicture = 0
+    private var isCancelled = false
+
+    init(configuration: StreamConfiguration, link: ServerLink, source: any FrameSource, handlers: EveryframeClient.Handlers, log: Logger) {
+        self.configuration = configuration
+        self.link = link
+        self.source = source
+        self.handlers = handlers
+        self.log = log
+    }
+
+    /// - Throws: what kept it from beginning. What breaks it later is the summary's `failure`.
+    func run() async throws(StreamError) -> StreamSummary {
+        let plan: JobPlan
+        do {
+            plan = try await JobPlan(configuration, source)
+        } catch {
+            await source.stop()
+            throw error
+        }
+        guard let first = plan.first else {
+            var summary = StreamSummary(proof: LedgerProof(sent: 0, answered: 0))
+            summary.sourceDamage = await source.damage
+            return summary
+        }
+        progress.framesExpected = await source.expectedFrameCount.map { min($0, configuration.frameLimit ?? .max) }
+        let key: ServerLink.JobKey
+        do {
+            key = try await link.open(plan.request, resuming: configuration.resume)
+        } catch {
+            await source.stop()
+            throw error
+        }
+        self.key = key
+        let start = Instant.now
+        lastActivity = start
+        if isCancelled { await link.cancel(key) }
+        await withTaskGroup(of: Void.self) { group in
+            // a job that goes on is told first where
+            var resumedAt: Int?
+            if configuration.resume != nil { resumedAt = await self.awaitResumption(key) }
+            if end == nil {
+                group.addTask { await self.send(first, plan, skip: (resumedAt ?? 1) - 1, key) }
+                group.addTask { await self.watch(key) }
+                await receive(key)
+            }
+            await feed?.stop()
+            await source.stop()
+            group.cancelAll()
+        }
+        return await summary(since: start)
+    }
+
+    /// Ends the job; what the server holds for it is freed at once. Bounded, whatever the network does.
+    func cancel() async {
+        guard !isCancelled else { return }
+        isCancelled = true
+        failure = failure ?? StreamError(.cancelled)
+        await feed?.stop()
+        guard let key else { return }
+        await link.cancel(key)
+        try? await Task.sleep(for: .seconds(2))
+        await link.abandon(key, JobEnd(status: .cancelled))
+    }
+
+    // MARK: Sending
+
+    private func send(_ first: SourceFrame, _ plan: JobPlan, skip: Int, _ key: ServerLink.JobKey) async {
+        do throws(StreamError) {
+            let feed = try FrameFeed(
+                source: source, first: first, encoder: plan.encoder, policy: plan.policy, isDependent: plan.isDependent,
+                limit: configuration.frameLimit, skip: skip)
+            self.feed = feed
+            await feed.start()
+            var hasRoom = false
+            while true {
+                if !hasRoom { guard await link.waitForRoom(of: key) else { return } }
+                guard let frame = try await feed.next() else { break }
+                do throws(SubmitError) {
+                    hasRoom = try await link.submit(frame, to: key)
+                } catch {
+                    guard error != .ended else { return }
+                    throw StreamError(.sourceFailed, error.words)
+                }
+                progress.framesSent += 1
+                progress.bytesSent += frame.payload.readableBytes + Self.headerBytes
+                lastActivity = .now
+                await handlers.onFrame(progress.framesSent, frame.source)
+            }
+            await link.finish(key, drops: await feed.drops)
+        } catch {
+            // what was sent is answered all the same, and the server told why no more comes
+            failure = failure ?? error
+            await link.finish(key, drops: await feed?.drops ?? DropCounts(), error: "\(error)")
+        }
+    }
+
+    /// Of a frame's first message.
+    private static let headerBytes = 88
+
+    // MARK: Receiving
+
+    private func awaitResumption(_ key: ServerLink.JobKey) async -> Int? {
+        while true {
+            let events = await link.events(of: key)
+            guard !events.isEmpty else { return nil }
+            var next: Int?
+            var rest: [FrameSender.Event] = []
+            for event in events {
+                if case .resumed(let nextID) = event { next = nextID } else { rest.append(event) }
+            }
+            await handle(rest, key)
+            if let next { return next }
+            if end != nil { return nil }
+        }
+    }
+
+    private func receive(_ key: ServerLink.JobKey) async {
+        while end == nil {
+            let events = await link.events(of: key)
+            guard !events.isEmpty else { return }
+            await handle(events, key)
+        }
+    }
+
+    private func handle(_ events: [FrameSender.Event], _ key: ServerLink.JobKey) async {
+        var delivered: Int?
+        for event in events {
+            lastActivity = .now
+            switch event {
+            case .accepted(let ticket): await handlers.onTicket(ticket)
+            case .resumed, .roomAvailable: break
+            case .progress(let job):
+                progress.server = job.server
+                progress.retries = job.retries
+                progress.isReconnecting = await link.isReconnecting
+                await handlers.onProgress(progress)
+            case .result(let result):
+                guard failure == nil || failure?.code == .sourceFailed else { break }
+                if await deliver(result) { delivered = result.sequence }
+            case .ended(let end): self.end = end
+            }
+        }
+        guard let delivered else { return }
+        await deliveredAll(key, through: delivered)
+    }
+
+    /// False: the application could not take it, and the job is over.
+    private func deliver(_ result: FrameResult) async -> Bool {
+        lastAnswer = .now
+        guard result.answer.status != .noPicture else {
+            withoutPicture += 1
+            return true
+        }
+        progress.resultsReceived += 1
+        if result.answer.status.isFailure { progress.framesFailed += 1 }
+        do {
+            try await handlers.onResult(StreamResult(result))
+            return true
+        } catch {
+            failure = failure ?? StreamError(error is CancellationError ? .cancelled : .resultHandlerFailed, "\(error)")
+            Task { await self.cancel() }
+            return false
+        }
+    }
+
+    /// Only what is safe with the application is acknowledged.
+    private func deliveredAll(_ key: ServerLink.JobKey, through sequence: Int) async {
+        do {
+            try await handlers.onDelivered()
+            await link.take(key, through: sequence)
+        } catch {
+            failure = failure ?? StreamError(.resultHandlerFailed, "\(error)")
+            Task { await self.cancel() }
+        }
+        await handlers.onProgress(progress)
+    }
+
+    // MARK: Watching
+
+    /// An answer that does not come although the connection lives: the model hangs.
+    private func watch(_ key: ServerLink.JobKey) async {
+        let limit = configuration.timeouts.stall
+        while end == nil, !Task.isCancelled {
+            let due = lastActivity + limit
+            let now = Instant.now
+            if due <= now {
+                guard await !link.isReconnecting, progress.framesSent > progress.resultsReceived + withoutPicture else {
+                    lastActivity = now
+                    continue
+                }
+                failure = failure ?? StreamError(.stalled, "no answer for \(limit.components.seconds) s")
+                await link.cancel(key)
+                await link.abandon(key, JobEnd(status: .cancelled))
+                return
+            }
+            guard (try? await Task.sleep(for: due - now)) != nil else { return }
+        }
+    }
+
+    // MARK: The end
+
+    private func summary(since start: Instant) async -> StreamSummary {
+        let end = self.end ?? JobEnd(status: .failed)
+        let counts = end.counts
+        let sent = max(counts.sent, progress.framesSent)
+        let answered = end.status == .completed ? counts.answered : progress.resultsReceived + withoutPicture
+        var proof = LedgerProof(sent: sent, answered: answered)
+        proof.failed = max(counts.failed, progress.framesFailed)
+        var summary = StreamSummary(proof: proof)
+        summary.framesDecoded = await feed?.framesRead ?? 0
+        summary.framesSent = sent
+        summary.resultsReceived = progress.resultsReceived
+        summary.framesFailed = progress.framesFailed
+        summary.unitsWithoutPicture = withoutPicture
+        summary.dropped = await feed?.drops ?? DropCounts()
+        summary.retries = progress.retries
+        summary.reconnections = await link.reconnections
+        summary.setupMilliseconds = await link.setupTime?.inMilliseconds ?? 0
+        summary.seconds = ((lastAnswer ?? .now) - start).inMilliseconds / 1e3
+        summary.bytesSent = progress.bytesSent
+        summary.verification = end.proof
+        summary.digest = end.digest
+        summary.bottleneck = progress.server?.bottleneck
+        summary.stages = progress.server.map { StageReport($0) }
+        summary.sourceDamage = await source.damage
+        if end.status != .completed { summary.terminationReason = end.reason.rawValue.isEmpty ? end.status.rawValue : end.reason.rawValue }
+        summary.failure = await reason(end)
+        return summary
+    }
+
+    private func reason(_ end: JobEnd) async -> StreamError? {
+        if let failure { return failure }
+        switch end.status {
+        case .completed: return nil
+        case .cancelled: return StreamError(.cancelled)
+        case .timedOut: return StreamError(.endedByServer, "its time is over: \(end.message)")
+        case .failed:
+            if let failure = await link.failure { return failure }
+            switch end.reason {
+            case .digestMismatch: return StreamError(.proofFailed, end.message)
+            case .unsupported, .tooManyJobs: return StreamError(.refused, end.message)
+            case .unknownToken: return StreamError(.refused, "the job cannot go on: \(end.message)")
+            default: return StreamError(.endedByServer, "\(end.reason.rawValue): \(end.message)")
+            }
+        }
+    }
+}
+
+/// What a job asks of the server, found out from the configuration and the source's first frame.
+struct JobPlan: Sendable {
+    let first: SourceFrame?
+    let encoder: FrameEncoder
+    let policy: DropPolicy
+    /// Frames refer to others.
+    let isDependent: Bool
+    let request: JobRequest
+
+    init(_ configuration: StreamConfiguration, _ source: any FrameSource) async throws(StreamError) {
+        let isLive = await source.isLive
+        do {
+            // what is to be encoded here must be decoded here
+            switch configuration.encoding {
+            case nil, .source: try await source.prepare(needsPixels: false)
+            case .jpeg, .png, .raw: try await source.prepare(needsPixels: true)
+            }
+            first = try await source.next()
+        } catch {
+            throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
+        }
+        let encoding = first.map { FrameEncoder.encoding(configuration.encoding, for: $0) } ?? configuration.encoding ?? .source
+        encoder = FrameEncoder(encoding: encoding)
+        isDependent = encoding == .source && first?.isIndependent == false
+        if encoding != .source, configuration.stride > 1 {
+            policy = .everyNth(configuration.stride)
+        } else {
+            policy = configuration.dropPolicy ?? (isLive ? .latest : .all)
+        }
+        var parameters: JSONObject = [:]
+        switch configuration.output {
+        case .data: parameters.append("output_mode", "data")
+        case .video: parameters.append("output_mode", "video")
+        case .both: parameters.append("output_mode", "both")
+        }
+        switch configuration.output.image {
+        case .jpeg(let quality): parameters.append("image", ["encoding": "jpeg", "quality": .integer(quality)])
+        case .h264(let quality): parameters.append("image", ["encoding": "h264", "quality": .integer(quality)])
+        case nil: break
+        }
+        switch configuration.dataOutput {
+        case .all: break
+        case .none: parameters.append("data_output", [])
+        case .named(let names): parameters.append("data_output", .array(names.map(JSON.string)))
+        }
+        if encoding == .source, configuration.stride > 1 { parameters.append("stride", .integer(configuration.stride)) }
+        if isLive { parameters.append("realtime", true) }
+        request = JobRequest(
+            encoding: encoding.payloadEncoding, window: configuration.window, dropPolicy: policy, resultFormat: configuration.messageFormat,
+            parameters: .object(parameters))
+    }
+}
+
+extension SubmitError {
+    /// For a person.
+    var words: String {
+        switch self {
+        case .noRoom: "the window is full"
+        case .ended: "the job is over"
+        case .tooLarge(let limit): "a frame is larger than the \(limit) bytes that the server takes"
+        case .tooManyPixels(let limit): "a picture has more than the \(limit) pixels that the server takes"
+        case .wrongEncoding: "a frame is of another kind than the job"
+        case .wrongLength(let expected): "a raw picture has not the \(expected) bytes that its geometry needs"
+        case .unknownConfiguration, .badConfiguration: "the codec's configuration cannot be sent"
+        }
+    }
+}
+
+extension StageReport {
+    init(_ progress: ServerProgress) {
+        self.init(
+            stages: StageTimes.names.compactMap { name in
+                progress.stages[name].map { Stage(name: name, p50: $0.median.inMilliseconds, p99: $0.p99.inMilliseconds) }
+            })
+    }
+}
