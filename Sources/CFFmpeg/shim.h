@@ -12,6 +12,7 @@
 static inline int everyframe_averror(int code) { return AVERROR(code); }
 static inline int everyframe_averror_eof(void) { return AVERROR_EOF; }
 static inline int everyframe_averror_invalid_data(void) { return AVERROR_INVALIDDATA; }
+static inline int everyframe_averror_exit(void) { return AVERROR_EXIT; }
 static inline int64_t everyframe_av_no_pts(void) { return AV_NOPTS_VALUE; }
 
 // An enumerator in FFmpeg 5, a macro elsewhere

@@ -5,6 +5,17 @@ package enum MediaError: Error, Equatable {
     case notAVideo(path: String, reason: String)
     case noVideoStream(path: String)
     case unsupportedCodec(path: String, codec: String)
+    /// A URL, a device's name or a container's name that cannot be meant.
+    case badLocation(location: String, reason: String)
+    /// A server or a device did not give us video.
+    case cannotOpen(location: String, reason: String)
+    /// Nothing came for so long.
+    case timedOut(location: String, seconds: Double)
+    /// Somebody called `cancel()`.
+    case cancelled
+    /// The codec is unknown, is none of video, or FFmpeg was built without it.
+    case noDecoder(codec: String)
+    case badParameters(codec: String, reason: String)
     /// No frame of the file could be decoded.
     case undecodable(path: String, reason: String)
     /// Reading failed in the middle.
@@ -33,6 +44,12 @@ extension MediaError: CustomStringConvertible {
         case .notAVideo(let path, let reason): "\(path) is not a video that can be read: \(reason)"
         case .noVideoStream(let path): "\(path) has no video in it"
         case .unsupportedCodec(let path, let codec): "\(path) is coded as \(codec), for which there is no decoder here"
+        case .badLocation(let location, let reason): "\(location) cannot be read: \(reason)"
+        case .cannotOpen(let location, let reason): "\(location) gives no video: \(reason)"
+        case .timedOut(let location, let seconds): "nothing came from \(location) for \(seconds) seconds"
+        case .cancelled: "reading was cancelled"
+        case .noDecoder(let codec): "there is no decoder for \(codec) here"
+        case .badParameters(let codec, let reason): "the decoder for \(codec) did not start: \(reason)"
         case .undecodable(let path, let reason): "not one frame of \(path) could be decoded: \(reason)"
         case .readFailed(let path, let reason): "reading \(path) failed: \(reason)"
         case .badPicture(let format, let reason): "bad \(format.rawValue) picture: \(reason)"
