@@ -10,6 +10,8 @@ package protocol Model: Sendable {
     var requestsInFlight: Int { get }
     /// How many frames of one size the engine takes at once; 1: batches gain nothing here.
     var batchSize: Int { get }
+    /// True where frames of different sizes may share a batch, because the engine is given pictures of one size anyway.
+    var mixesGeometries: Bool { get }
     /// True when answers are made up, for measurements; they say so themselves.
     var isSynthetic: Bool { get }
 
@@ -19,6 +21,8 @@ package protocol Model: Sendable {
 }
 
 extension Model {
+    package var mixesGeometries: Bool { false }
+
     package func infer(_ frame: VideoFrame) async throws(InferenceError) -> FrameResult {
         let results = try await infer([frame])
         guard let result = results.first else { throw .inferenceFailed(reason: "there was no answer") }

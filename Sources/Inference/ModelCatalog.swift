@@ -24,7 +24,9 @@ package enum ModelCatalog {
 
     /// Loads the model that `name` names: an id of `entries`, `synthetic:75ms`, or the path of a model file.
     package static func load(_ name: String = defaultID, options: ModelOptions = ModelOptions()) async throws(InferenceError) -> any Model {
-        if let delay = try syntheticDelay(name) { return SyntheticModel(delay: delay, requestsInFlight: options.requestsInFlight ?? 1) }
+        if let delay = try syntheticDelay(name) {
+            return SyntheticModel(delay: delay, requestsInFlight: options.requestsInFlight ?? 1, batchSize: options.batchSize)
+        }
         if let entry = entries.first(where: { $0.id == name }) {
             let (found, searched) = InstalledFile.find(entry.file)
             guard let path = found else { throw .modelNotInstalled(id: name, searched: searched) }

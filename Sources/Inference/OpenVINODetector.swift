@@ -11,6 +11,7 @@ package final class OpenVINODetector: Model {
     /// Detections below are left out.
     package let confidence: Double
     package var requestsInFlight: Int { pool.count }
+    package var mixesGeometries: Bool { inputSize != nil }
 
     private let pool: OpenVINORequestPool
     /// What the graph would make of every picture first; nil: it is given pictures as they are.
