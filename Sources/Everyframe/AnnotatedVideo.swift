@@ -17,7 +17,7 @@ package actor AnnotatedVideo {
     package init(path: String, frameRate: Double?) {
         self.path = path
         self.frameRate = frameRate ?? 25
-        thread = VideoFileSource.threads.next()
+        thread = VideoSource.threads.next()
     }
 
     package func remember(_ id: Int, _ frame: SourceFrame) {

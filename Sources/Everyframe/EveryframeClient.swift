@@ -7,7 +7,7 @@ import WebRTCNIO
 /// Sends the frames of a source to a server and brings every result back, in order.
 ///
 ///     let client = EveryframeClient(configuration: .init(server: "http://127.0.0.1:9001"))
-///     let summary = try await client.run(VideoFileSource(path: "cars.mp4")) { result in print(result.json) }
+///     let summary = try await client.run(VideoSource.file("cars.mp4")) { result in print(result.json) }
 ///     // or, pulling:
 ///     let job = client.start(source)
 ///     for try await result in job.results { … }
@@ -15,9 +15,13 @@ import WebRTCNIO
 public struct EveryframeClient: Sendable {
     /// What is called while a stream runs. Each is awaited, so a slow one slows the stream down and loses nothing.
     public struct Handlers: Sendable {
-        public var onResult: @Sendable (ResultMessage) async throws -> Void = { _ in }
+        public var onResult: @Sendable (StreamResult) async throws -> Void = { _ in }
+        /// All results given so far are about to be acknowledged: the server forgets them. Make them safe here.
+        public var onDelivered: @Sendable () async throws -> Void = {}
         public var onProgress: @Sendable (StreamProgress) async -> Void = { _ in }
-        /// A frame is about to be sent under this number.
+        /// The server has taken the job; with the ticket another process can go on with it.
+        public var onTicket: @Sendable (ResumeTicket) async -> Void = { _ in }
+        /// A frame was sent under this number.
         public var onFrame: @Sendable (Int, SourceFrame) async -> Void = { _, _ in }
 
         public init() {}
@@ -35,10 +39,65 @@ public struct EveryframeClient: Sendable {
     /// - Throws: what kept it from beginning. What breaks it later is the summary's `failure`.
     public func run(_ source: some FrameSource, handlers: Handlers = Handlers()) async throws(StreamError) -> StreamSummary {
         try configuration.validate()
+        switch configuration.wire {
+        case .prototype: return try await runPrototype(source, handlers)
+        case .everyframe:
+            let link = ServerLink(configuration: configuration, declaredFPS: await source.declaredFPS, isLive: await source.isLive, logger: log)
+            let result: Result<StreamSummary, StreamError>
+            do throws(StreamError) { result = .success(try await run(source, over: link, handlers)) } catch { result = .failure(error) }
+            await link.close()
+            return try result.get()
+        }
+    }
+
+    /// Connections that are used again and again, for many sources.
+    /// - Parameter size: how many, at most; each carries several sources side by side.
+    public func pool(size: Int = 2) throws(StreamError) -> EveryframePool {
+        try configuration.validate()
+        guard configuration.wire == .everyframe else {
+            throw StreamError(.invalidConfiguration, "the prototype's wire has one source a connection: there is no pool of them")
+        }
+        return EveryframePool(client: self, size: size, logger: log)
+    }
+
+    func run(_ source: any FrameSource, over link: ServerLink, _ handlers: Handlers) async throws(StreamError) -> StreamSummary {
+        let job = V1Job(configuration: configuration, link: link, source: source, handlers: handlers, log: log)
+        let result: Result<StreamSummary, StreamError> = await withTaskCancellationHandler {
+            do throws(StreamError) { return .success(try await job.run()) } catch { return .failure(error) }
+        } onCancel: {
+            Task { await job.cancel() }
+        }
+        return try result.get()
+    }
+
+    private func runPrototype(_ source: some FrameSource, _ handlers: Handlers) async throws(StreamError) -> StreamSummary {
         let start = ContinuousClock.now
-        let connection = try await connect(source)
+        let encoding = configuration.encoding ?? .jpeg(quality: StreamConfiguration.defaultQuality)
+        let first: SourceFrame
+        do {
+            try await source.prepare(needsPixels: true)
+            guard let frame = try await source.next() else {
+                var summary = StreamSummary(proof: LedgerProof(sent: 0, answered: 0))
+                summary.sourceDamage = await source.damage
+                return summary
+            }
+            first = frame
+        } catch {
+            throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
+        }
+        let isLive = await source.isLive
+        let policy: DropPolicy = configuration.stride > 1 ? .everyNth(configuration.stride) : configuration.dropPolicy ?? (isLive ? .latest : .all)
+        let feed = try FrameFeed(
+            source: source, first: first, encoder: FrameEncoder(encoding: encoding, needsDigest: false), policy: policy, limit: configuration.frameLimit)
+        let connection: StreamConnection
+        do {
+            connection = try await connect(source)
+        } catch {
+            await source.stop()
+            throw error
+        }
         let setup = ContinuousClock.now - start
-        let job = StreamJob(configuration: configuration, connection: connection, source: source, handlers: handlers, log: log)
+        let job = PrototypeJob(configuration: configuration, connection: connection, source: source, feed: feed, handlers: handlers, log: log)
         var summary = await withTaskCancellationHandler {
             await job.run()
         } onCancel: {
@@ -50,7 +109,7 @@ public struct EveryframeClient: Sendable {
     }
 
     public func run(
-        _ source: some FrameSource, onResult: @escaping @Sendable (ResultMessage) async throws -> Void
+        _ source: some FrameSource, onResult: @escaping @Sendable (StreamResult) async throws -> Void
     ) async throws(StreamError) -> StreamSummary {
         var handlers = Handlers()
         handlers.onResult = onResult
@@ -72,7 +131,7 @@ public struct EveryframeClient: Sendable {
             let upstream = try await peer.createDataChannel("upstream_frames")
             try await peer.setLocalDescription(peer.createOffer())
             let offer = try await peer.gatheringComplete()
-            let answer = try await Signalling(configuration: configuration).exchange(offer: offer.sdp, declaredFPS: source.declaredFPS)
+            let answer = try await Signalling(configuration: configuration).exchange(offer: offer.sdp, declaredFPS: source.declaredFPS).sdp
             guard let chunker = FrameChunker(chunkSize: configuration.chunkSize, maximumMessageSize: answer.announcedMaximumMessageSize) else {
                 throw StreamError(.badAnswer, "the server accepts no messages that are long enough for a frame")
             }
@@ -110,11 +169,11 @@ struct StreamConnection: Sendable {
 
 /// A stream that runs by itself while its results are pulled.
 public final class StreamRun: Sendable {
-    private let line: Handoff<ResultMessage, StreamError>
+    private let line: Handoff<StreamResult, StreamError>
     private let task: Task<StreamSummary, any Error>
 
     fileprivate init(client: EveryframeClient, source: some FrameSource) {
-        let line = Handoff<ResultMessage, StreamError>(capacity: 1)
+        let line = Handoff<StreamResult, StreamError>(capacity: 1)
         self.line = line
         task = Task {
             do {
@@ -142,14 +201,14 @@ public final class StreamRun: Sendable {
     public func cancel() { task.cancel() }
 
     public struct Results: AsyncSequence, AsyncIteratorProtocol, Sendable {
-        public typealias Element = ResultMessage
+        public typealias Element = StreamResult
         let run: StreamRun
 
         public func makeAsyncIterator() -> Results { self }
 
-        public func next() async throws(StreamError) -> ResultMessage? { try await run.line.next() }
+        public func next() async throws(StreamError) -> StreamResult? { try await run.line.next() }
 
-        public func next(isolation actor: isolated (any Actor)?) async throws(StreamError) -> ResultMessage? { try await run.line.next() }
+        public func next(isolation actor: isolated (any Actor)?) async throws(StreamError) -> StreamResult? { try await run.line.next() }
     }
 }
 
@@ -160,8 +219,33 @@ extension StreamConfiguration {
             guard condition else { throw StreamError(.invalidConfiguration, message) }
         }
         _ = try Signalling(configuration: self).endpoint()
-        if case .jpeg(let quality) = encoding { try require((1...100).contains(quality), "a JPEG quality of \(quality) is not between 1 and 100") }
-        try require(window > 0 && windowBytes > 0, "the window must hold at least one frame")
+        func requireQuality(_ quality: Int, in range: ClosedRange<Int>, _ name: String) throws(StreamError) {
+            try require(range.contains(quality), "\(name) quality of \(quality) is not between \(range.lowerBound) and \(range.upperBound)")
+        }
+        if case .jpeg(let quality) = encoding { try requireQuality(quality, in: 1...100, "a JPEG") }
+        switch output.image {
+        case .jpeg(let quality): try requireQuality(quality, in: 1...100, "a JPEG")
+        case .h264(let quality): try requireQuality(quality, in: 0...51, "an H.264")
+        case nil: break
+        }
+        if wire == .prototype {
+            switch encoding {
+            case .source, .raw: try require(false, "the prototype's wire carries JPEG and PNG only")
+            case nil, .jpeg, .png: break
+            }
+            try require(output == .data, "the prototype's wire brings no pictures back")
+            try require(resume == nil, "a job of the prototype's wire cannot go on in another process")
+        }
+        try require(stride >= 1, "a stride of \(stride) is not positive")
+        switch dropPolicy {
+        case .everyNth(let n): try require(n >= 1, "every \(n)th frame is none")
+        case .maximumRate(let rate): try require(rate > 0 && rate.isFinite, "a rate of \(rate) frames a second is none")
+        case .maximumLag(let lag): try require(lag > .zero, "a lag of \(lag) leaves no frame")
+        case .all, .latest, nil: break
+        }
+        try require(stride == 1 || dropPolicy == nil || dropPolicy == .all, "a stride and a drop policy exclude each other")
+        if let window { try require(window > 0, "the window must hold at least one frame") }
+        try require(windowBytes > 0, "the window must hold at least one frame")
         try require(chunkSize > 0, "a chunk must hold at least one byte")
         if let frameLimit { try require(frameLimit > 0, "a limit of \(frameLimit) frames leaves none") }
         if case .named(let names) = dataOutput { try require(!names.contains { $0.isEmpty }, "an output has no name") }

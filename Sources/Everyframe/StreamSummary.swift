@@ -72,7 +72,7 @@ public struct StreamSummary: Sendable {
             "bytes_sent": .integer(bytesSent), "setup_ms": .number(Self.rounded(setupMilliseconds)), "stages": stages?.json ?? .null,
             "ok": .bool(ok), "proof": .string(verdict), "units_without_picture": .integer(unitsWithoutPicture), "retries": .integer(retries),
             "reconnections": .integer(reconnections),
-            "dropped": .object(JSONObject(members: dropped.byReason.sorted { $0.key.rawValue < $1.key.rawValue }.map { .init(name: $0.key.rawValue, value: .integer($0.value)) })),
+            "dropped": dropped.json,
         ]
         if let digest { object.append("digest", .string(Hex64.text(digest))) }
         if let bottleneck {

@@ -16,7 +16,8 @@ public struct EveryframeServer: Service {
     private let configuration: ServerConfiguration
     private let log: Logger
     private let endpoint: UDPEndpoint
-    private let decoders: NIOThreadPool
+    private let pool: WorkPool
+    private let hub: FrameHub
     private let registry: SessionRegistry
     private let predictor: Predictor
     private let onListening: @Sendable (_ port: Int) async -> Void
@@ -37,15 +38,16 @@ public struct EveryframeServer: Service {
             throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(error)")
         }
         let threads = max(1, configuration.decodeThreads ?? System.coreCount)
-        decoders = NIOThreadPool(numberOfThreads: threads)
-        registry = SessionRegistry(
-            limits: configuration.limits, endpoint: endpoint,
-            worker: FrameWorker(model: predictor, decoders: decoders, pixelLimit: configuration.limits.pixels), logger: log)
+        pool = WorkPool(threads: threads, name: "frames")
+        let resources = PipelineResources(
+            pool: pool, predictor: predictor, frames: configuration.limits.framesInPipeline, bytes: configuration.limits.pipelineBytes,
+            pixelLimit: configuration.limits.pixels, threadsPerDecoder: threads)
+        hub = FrameHub(configuration: configuration, resources: resources, on: endpoint.eventLoop, logger: log)
+        registry = SessionRegistry(limits: configuration.limits, endpoint: endpoint, resources: resources, hub: hub, logger: log)
     }
 
     /// Serves until the graceful shutdown of the service group, which finishes what is queued within the configured bound.
     public func run() async throws {
-        decoders.start()
         let application = Application(
             responder: Routes(configuration: configuration, registry: registry, model: predictor.name, log: log).responder(),
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: "everyframe"),
@@ -89,7 +91,9 @@ public struct EveryframeServer: Service {
     private func close() async {
         await registry.shutDown()
         await endpoint.close()
-        try? await decoders.shutdownGracefully()
+        let pool = pool
+        // it waits for what is at work
+        try? await NIOThreadPool.singleton.runIfActive { pool.shutDown() }
     }
 
     /// What the HTTP layer says of every connection is of no use at the level of what the sessions say.

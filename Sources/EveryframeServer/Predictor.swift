@@ -17,7 +17,7 @@ struct Predictor: Sendable {
 
     init(model: any Model, batchWait: Duration) {
         self.model = model
-        batcher = Batcher(model: model, maximumWait: batchWait)
+        batcher = Batcher(model: model, options: .init(maximumWait: batchWait))
     }
 
     /// The model of the configuration, loaded.
@@ -35,7 +35,7 @@ struct Predictor: Sendable {
     /// One job's turn among all.
     func makeStream() -> Batcher.Stream { batcher.makeStream() }
 
-    var batches: Batcher.Counters { batcher.counters }
+    var batches: Batcher.Statistics { batcher.statistics }
 
     /// The shape of Roboflow's detections, boxes by their centre: `{"predictions":{"image":…,"predictions":[…]},"count":N}`.
     static func json(_ result: Inference.FrameResult) -> JSONObject {

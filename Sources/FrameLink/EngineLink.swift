@@ -1,7 +1,7 @@
 package import FrameTransport
 package import NIOCore
 package import WebRTCNIO
-package import Wire
+import Wire
 
 /// Drives one engine of `everyframe.v1` over the two data channels of a connection: messages in, what the engine wants out, one timer.
 ///

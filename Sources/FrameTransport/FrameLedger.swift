@@ -80,6 +80,23 @@ public struct LedgerProof: Hashable, Sendable {
     /// The ids that have no answer.
     public var missing: [ClosedRange<Int>]
 
+    init(sent: Int, answered: Int, failed: Int, duplicates: Int, unknown: Int, outOfOrder: Int, missing: [ClosedRange<Int>]) {
+        self.sent = sent
+        self.answered = answered
+        self.failed = failed
+        self.duplicates = duplicates
+        self.unknown = unknown
+        self.outOfOrder = outOfOrder
+        self.missing = missing
+    }
+
+    /// Of a wire that gives each answer once and in order, or none at all: `everyframe.v1`.
+    package init(sent: Int, answered: Int) {
+        self.init(
+            sent: sent, answered: answered, failed: 0, duplicates: 0, unknown: 0, outOfOrder: 0,
+            missing: answered < sent ? [answered + 1...sent] : [])
+    }
+
     /// Each frame 1…N was answered exactly once and in order.
     public var isComplete: Bool { missing.isEmpty && duplicates == 0 && unknown == 0 && outOfOrder == 0 }
 

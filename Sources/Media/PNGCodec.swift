@@ -66,7 +66,7 @@ package enum PNGCodec {
     }
 
     /// Width and height of the IHDR chunk, which must be the first; and IEND, which must be the last, so that a cut-off picture is known.
-    private static func header(of png: UnsafeRawBufferPointer) throws(MediaError) -> (width: Int, height: Int) {
+    package static func header(of png: UnsafeRawBufferPointer) throws(MediaError) -> (width: Int, height: Int) {
         let signature: [UInt8] = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
         guard png.count >= 45, png.prefix(8).elementsEqual(signature), png[12..<16].elementsEqual("IHDR".utf8) else {
             throw .badPicture(.png, reason: "it does not begin like one")

@@ -55,12 +55,21 @@ package final class VideoFileReader {
     }
 
     /// Of any source: then it is "the file" in all that is said here.
-    package init(_ location: MediaLocation, configuration: Configuration = Configuration(), cancellation: Cancellation = Cancellation()) throws(MediaError) {
-        self.location = location
+    package convenience init(
+        _ location: MediaLocation, configuration: Configuration = Configuration(), cancellation: Cancellation = Cancellation()
+    ) throws(MediaError) {
+        try self.init(
+            PacketReader(
+                location,
+                options: .init(start: configuration.start, end: configuration.end, pixelLimit: configuration.pixelLimit, cancellation: cancellation)),
+            configuration: configuration)
+    }
+
+    /// Of a source that is open, and of which nothing was read. `start` and `end` are then the reader's.
+    package init(_ units: PacketReader, configuration: Configuration = Configuration()) throws(MediaError) {
+        location = units.location
         self.configuration = configuration
-        units = try PacketReader(
-            location,
-            options: .init(start: configuration.start, end: configuration.end, pixelLimit: configuration.pixelLimit, cancellation: cancellation))
+        self.units = units
         do throws(MediaError) {
             decoder = try AccessUnitDecoder(
                 units.parameters, facts: units.facts,

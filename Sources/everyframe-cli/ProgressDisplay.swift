@@ -28,6 +28,9 @@ actor ProgressDisplay {
         Terminal.write("\(isTerminal ? "\r\u{1b}[K" : "")everyframe: \(text)\(notes == 10 ? " (no more of these are shown)" : "")\n")
     }
 
+    /// A line of its own.
+    func say(_ text: String) { Terminal.write("\(isTerminal ? "\r\u{1b}[K" : "")\(text)\n") }
+
     func finish() {
         guard !isQuiet, let last, isTerminal else { return }
         draw(last)
@@ -51,6 +54,8 @@ actor ProgressDisplay {
             text += " answered"
         }
         text += String(format: ", %.1f frames/s, %.1f MB sent", rate, Double(progress.bytesSent) / 1e6)
+        if progress.dropped.total > 0 { text += ", \(progress.dropped.total) dropped" }
+        if progress.isReconnecting { text += ", connecting anew" }
         if progress.framesFailed > 0 { text += ", \(progress.framesFailed) failed" }
         Terminal.write(isTerminal ? "\r\u{1b}[K\(text)" : "\(text)\n")
     }

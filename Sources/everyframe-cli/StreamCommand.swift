@@ -8,38 +8,38 @@ import UnixSignals
 
 struct StreamCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "stream", abstract: "Send every frame of a video to a server and bring every result back.",
-        discussion: ExitStatus.table)
+        commandName: "stream", abstract: "Send every frame of videos to a server and bring every result back.",
+        discussion: """
+            VIDEO is a file, a pattern such as 'videos/*.mp4', rtsp://camera/stream, /dev/video0, a folder of pictures (JPEG, PNG; in order of
+            their names), or - for standard input (--input-format). With several, --results, --csv, --coco and --annotated name folders,
+            and each video has its own files there.
 
-    @Argument(help: "A video file.")
-    var video: String
+            \(ExitStatus.table)
+            """)
+
+    @Argument(help: "What to send.")
+    var video: [String]
     @Option(help: "The server's URL (EVERYFRAME_SERVER; default http://127.0.0.1:9001).")
     var server: String?
-    @Option(help: "Messages on the data channels: prototype.")
-    var wire: WireOption = .prototype
-    @Option(help: "How frames travel: data-channel.")
-    var transport: TransportOption = .dataChannel
-    @Option(help: "How frames are packed: jpeg or png.")
-    var encoding: EncodingOption = .jpeg
-    @Option(help: "JPEG quality, 1 to 100.")
-    var quality: Int = 85
-    @Option(help: "What comes back: data.")
-    var output: OutputOption = .data
-    @Option(help: "Which outputs: all, none, or names separated by commas.")
-    var dataOutput: String = "all"
-    @Option(help: "Write one JSON result a line here; - is standard output.")
-    var results: String?
-    @Option(help: "Write the video with the detections drawn in here.")
-    var annotated: String?
-    @Option(help: "Write what came of it here, as JSON.")
-    var summary: String?
     @Option(help: "Key for the server (EVERYFRAME_API_KEY).")
     var apiKey: String?
-    @Option(help: "Stop after so many frames.")
-    var frames: Int?
-    @Option(help: "Frames sent and not answered, at most.")
-    var window: Int = 32
-    @Option(help: "Seconds without any answer until the connection counts as lost.")
+
+    @OptionGroup(title: "How frames travel")
+    var travel: TravelOptions
+    @OptionGroup(title: "Which frames")
+    var choice: ChoiceOptions
+    @OptionGroup(title: "What comes back")
+    var output: OutputOptions
+
+    @Option(help: "Go on with the job that another process began, by the token that it printed; --results is continued.")
+    var resume: String?
+    @Option(help: "Connections, for several videos.")
+    var pool: Int = 2
+    @Option(help: "Videos at the same time.")
+    var parallel: Int = 4
+    @Option(help: "Seconds that a lost connection is sought again.")
+    var resumeTimeout: Int = 60
+    @Option(help: "Seconds without any answer until the job counts as lost.")
     var stallTimeout: Int = 60
     @Flag(name: .shortAndLong, help: "No progress and no table.")
     var quiet = false
@@ -53,14 +53,25 @@ struct StreamCommand: AsyncParsableCommand {
             throw ValidationError(error.detail)
         }
         _ = try inRange(stallTimeout, 1...86_400, "stall-timeout")
+        _ = try inRange(resumeTimeout, 0...86_400, "resume-timeout")
+        _ = try inRange(pool, 1...64, "pool")
+        _ = try inRange(parallel, 1...256, "parallel")
+        try choice.check()
+        if resume != nil {
+            guard video.count == 1 else { throw ValidationError("--resume goes on with one video") }
+            guard output.csv == nil, output.coco == nil, output.annotated == nil else {
+                throw ValidationError("--resume can continue --results only: the other files would lack what came before")
+            }
+        }
     }
 
     func run() async throws {
         try Log.start(logLevel, default: .warning)
-        let job = StreamRunner(
-            video: video, configuration: streamConfiguration(), results: results, annotated: annotated, summary: summary, isQuiet: quiet)
+        let runner = StreamRunner(
+            videos: Self.expanded(video), configuration: streamConfiguration(), range: choice.range, inputFormat: travel.inputFormat, files: output.files,
+            pool: pool, parallel: parallel, isQuiet: quiet)
         let status = StatusBox()
-        let service = ClosureService { await status.set(job.run()) }
+        let service = ClosureService { await status.set(runner.run()) }
         // The first signal cancels the stream, which says goodbye to the server; the group ends with it.
         let group = ServiceGroup(
             configuration: .init(
@@ -72,10 +83,162 @@ struct StreamCommand: AsyncParsableCommand {
 
     private func streamConfiguration() -> StreamConfiguration {
         var configuration = StreamConfiguration(server: server ?? Environment.text("EVERYFRAME_SERVER") ?? "http://127.0.0.1:9001")
-        switch wire {
-        case .prototype: configuration.wire = .prototype
+        configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
+        travel.apply(to: &configuration)
+        choice.apply(to: &configuration)
+        output.apply(to: &configuration)
+        configuration.resume = resume.map { ResumeTicket($0) ?? ResumeTicket(token: $0, taken: 0) }
+        configuration.timeouts.stall = .seconds(stallTimeout)
+        configuration.timeouts.resume = .seconds(resumeTimeout)
+        return configuration
+    }
+
+    /// Patterns that the shell left alone.
+    private static func expanded(_ names: [String]) -> [String] {
+        names.flatMap { name -> [String] in
+            guard name.contains(where: { "*?[".contains($0) }), !FileManager.default.fileExists(atPath: name) else { return [name] }
+            var found = glob_t()
+            defer { globfree(&found) }
+            guard glob(name, 0, nil, &found) == 0 else { return [name] }
+            return (0..<Int(found.gl_pathc)).compactMap { found.gl_pathv[$0].map { String(cString: $0) } }
         }
-        configuration.encoding = encoding == .png ? .png : .jpeg(quality: quality)
+    }
+}
+
+struct TravelOptions: ParsableArguments {
+    @Option(help: "Messages on the data channels: everyframe or prototype.")
+    var wire: WireOption = .everyframe
+    @Option(help: "How frames are packed: source (as they are stored), jpeg, png or raw. Default: source, and jpeg on the prototype's wire.")
+    var encoding: EncodingOption?
+    @Option(help: "JPEG quality, 1 to 100.")
+    var quality: Int = StreamConfiguration.defaultQuality
+    @Option(help: "Pixels of raw frames: i420, nv12 or bgr24.")
+    var pixelFormat: PixelFormatOption = .i420
+    @Option(help: "Compression of raw frames: none, lz4 or zstd.")
+    var compression: CompressionOption = .none
+    @Option(help: "Frames sent and not answered, at most (default: what the server allows; 32 on the prototype's wire).")
+    var window: Int?
+    @Option(help: "What standard input is: mjpeg, yuv4mpegpipe, mpegts, … (default: told from its first bytes).")
+    var inputFormat: String?
+    @Flag(help: "Control messages and results as JSON instead of MessagePack, for looking at the wire.")
+    var jsonMessages = false
+
+    func apply(to configuration: inout StreamConfiguration) {
+        configuration.wire = wire == .prototype ? .prototype : .everyframe
+        switch encoding {
+        case nil: break
+        case .source: configuration.encoding = .source
+        case .jpeg: configuration.encoding = .jpeg(quality: quality)
+        case .png: configuration.encoding = .png
+        case .raw: configuration.encoding = .raw(pixelFormat.format, compression.compression)
+        }
+        if encoding == nil, quality != StreamConfiguration.defaultQuality { configuration.encoding = .jpeg(quality: quality) }
+        configuration.window = window
+        configuration.messageFormat = jsonMessages ? .json : .messagePack
+    }
+
+    enum WireOption: String, ExpressibleByArgument, CaseIterable { case everyframe, prototype }
+    enum EncodingOption: String, ExpressibleByArgument, CaseIterable { case source, jpeg, png, raw }
+    enum PixelFormatOption: String, ExpressibleByArgument, CaseIterable {
+        case i420, nv12, bgr24
+
+        var format: PixelFormat {
+            switch self {
+            case .i420: .i420
+            case .nv12: .nv12
+            case .bgr24: .bgr24
+            }
+        }
+    }
+    enum CompressionOption: String, ExpressibleByArgument, CaseIterable {
+        case none, lz4, zstd
+
+        var compression: Compression? {
+            switch self {
+            case .none: nil
+            case .lz4: .lz4
+            case .zstd: .zstd
+            }
+        }
+    }
+}
+
+struct ChoiceOptions: ParsableArguments {
+    @Option(help: "all, latest, max-lag=MILLISECONDS, every-nth=N or max-fps=RATE (default: all of a file, latest of a camera).")
+    var drop: DropOption?
+    @Option(help: "Begin at this second of the video.")
+    var start: Double?
+    @Option(help: "End before this second of the video.")
+    var end: Double?
+    @Option(help: "Of the frames, the first of each so many is answered.")
+    var stride: Int = 1
+    @Option(help: "Stop after so many frames.")
+    var frames: Int?
+
+    var range: VideoSource.Range { VideoSource.Range(start: start, end: end) }
+
+    func check() throws {
+        if let start { guard start >= 0, start.isFinite else { throw ValidationError("--start \(start) is not a time") } }
+        if let end { guard end > start ?? 0, end.isFinite else { throw ValidationError("--end \(end) is not after the start") } }
+    }
+
+    func apply(to configuration: inout StreamConfiguration) {
+        configuration.dropPolicy = drop?.policy
+        configuration.stride = stride
+        configuration.frameLimit = frames
+    }
+}
+
+struct DropOption: ExpressibleByArgument {
+    let policy: DropPolicy
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "=", maxSplits: 1).map(String.init)
+        switch (parts.first, parts.count > 1 ? Double(parts[1]) : nil) {
+        case ("all", nil) where parts.count == 1: policy = .all
+        case ("latest", nil) where parts.count == 1: policy = .latest
+        case ("max-lag", let value?) where value > 0 && value < 1e9: policy = .maximumLag(.microseconds(Int64(value * 1000)))
+        case ("every-nth", let value?) where value >= 1 && value < 1e9: policy = .everyNth(Int(value))
+        case ("max-fps", let value?) where value > 0 && value < 1e6: policy = .maximumRate(value)
+        default: return nil
+        }
+    }
+}
+
+struct OutputOptions: ParsableArguments {
+    @Option(help: "data, video (the picture with what was found drawn in) or both.")
+    var output: OutputOption = .data
+    @Option(help: "How pictures come back: jpeg or h264.")
+    var image: ImageOption?
+    @Option(help: "Quality of those: 1 to 100 for jpeg (default 85), 0 to 51 for h264, smaller is better (default 23).")
+    var imageQuality: Int?
+    @Option(help: "Which outputs: all, none, or names separated by commas.")
+    var dataOutput: String = "all"
+    @Option(help: "Write one JSON result a line here; - is standard output.")
+    var results: String?
+    @Option(help: "Write detections as comma-separated values here.")
+    var csv: String?
+    @Option(help: "Write detections in COCO's format here.")
+    var coco: String?
+    @Option(help: "Write the video with the detections drawn in here, with the source's timing.")
+    var annotated: String?
+    @Option(help: "Write what came of it here, as JSON.")
+    var summary: String?
+
+    var files: OutputFiles { OutputFiles(results: results, csv: csv, coco: coco, annotated: annotated, summary: summary) }
+
+    func apply(to configuration: inout StreamConfiguration) {
+        // a video file takes H.264 as it is
+        let format: StreamConfiguration.ImageFormat =
+            switch image ?? (annotated != nil ? .h264 : .jpeg) {
+            case .jpeg: .jpeg(quality: imageQuality ?? 85)
+            case .h264: .h264(quality: imageQuality ?? 23)
+            }
+        switch output {
+        case .data: configuration.output = annotated != nil && configuration.wire == .everyframe ? .both(format) : .data
+        case .video: configuration.output = .video(format)
+        case .both: configuration.output = .both(format)
+        }
         switch dataOutput {
         case "all": configuration.dataOutput = .all
         case "none": configuration.dataOutput = .none
@@ -83,17 +246,10 @@ struct StreamCommand: AsyncParsableCommand {
             configuration.dataOutput = .named(
                 dataOutput.split(separator: ",", omittingEmptySubsequences: false).map { $0.trimmingCharacters(in: .whitespaces) })
         }
-        configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
-        configuration.frameLimit = frames
-        configuration.window = window
-        configuration.timeouts.stall = .seconds(stallTimeout)
-        return configuration
     }
 
-    enum WireOption: String, ExpressibleByArgument, CaseIterable { case prototype }
-    enum TransportOption: String, ExpressibleByArgument, CaseIterable { case dataChannel = "data-channel" }
-    enum EncodingOption: String, ExpressibleByArgument, CaseIterable { case jpeg, png }
-    enum OutputOption: String, ExpressibleByArgument, CaseIterable { case data }
+    enum OutputOption: String, ExpressibleByArgument, CaseIterable { case data, video, both }
+    enum ImageOption: String, ExpressibleByArgument, CaseIterable { case jpeg, h264 }
 }
 
 /// What the process will say when it ends.

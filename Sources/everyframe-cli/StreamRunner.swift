@@ -3,70 +3,125 @@ import Foundation
 import FrameTransport
 import Logging
 
-/// `everyframe stream`: outputs are opened first, then the source, then the connection, so that what is wrong shows before a
-/// frame is sent.
+/// `everyframe stream`: outputs are opened first, then the source, then the connection, so that what is wrong shows before a frame is sent.
 struct StreamRunner: Sendable {
-    let video: String
+    let videos: [String]
     let configuration: StreamConfiguration
-    let results: String?
-    let annotated: String?
-    let summary: String?
+    let range: VideoSource.Range
+    let inputFormat: String?
+    let files: OutputFiles
+    let pool: Int
+    let parallel: Int
     let isQuiet: Bool
 
-    /// - Returns: nil where every frame was answered.
+    private struct Outcome: Sendable {
+        var video: String
+        var summary: StreamSummary?
+        var status: ExitStatus?
+    }
+
+    /// - Returns: nil where every frame of every video was answered; else what went wrong first.
     func run() async -> ExitStatus? {
-        let source: VideoFileSource
-        do {
-            source = try await VideoFileSource(path: video)
-        } catch {
-            return fail("\(error)", ExitStatus(error))
+        if videos.count > 1 {
+            do { try files.makeFolders() } catch { return fail("\(error)", .cannotWrite) }
         }
-        let resultLines: LineFile?
-        do {
-            resultLines = try results.map { try LineFile(path: $0) }
-            if let annotated { try LineFile.check(annotated) }
-            if let summary { try LineFile.check(summary) }
-        } catch {
-            return fail("\(error)", .cannotWrite)
+        do { try files.checkSummary() } catch { return fail("\(error)", .cannotWrite) }
+        let client = EveryframeClient(configuration: configuration, logger: Logger(label: "everyframe.client"))
+        var outcomes: [Outcome] = []
+        if videos.count == 1, let video = videos.first {
+            outcomes.append(await stream(video, name: nil) { source, handlers throws(StreamError) in try await client.run(source, handlers: handlers) })
+        } else {
+            let shared: EveryframePool
+            do throws(StreamError) { shared = try client.pool(size: pool) } catch { return fail("\(error)", ExitStatus(error)) }
+            outcomes = await streamAll { source, handlers throws(StreamError) in try await shared.run(source, handlers: handlers) }
+            await shared.close()
         }
-        let annotation = annotated.map { AnnotatedVideo(path: $0, frameRate: source.declaredFPS) }
-        let progress = ProgressDisplay(isQuiet: isQuiet)
-
-        var handlers = EveryframeClient.Handlers()
-        handlers.onResult = { result in
-            if !result.errors.isEmpty {
-                await progress.note("frame \(result.videoMetadata.frameID) failed: \(result.errors.joined(separator: "; "))")
-            }
-            try await resultLines?.write(result.json.description)
-            try await annotation?.write(result)
-        }
-        handlers.onProgress = { await progress.show($0) }
-        if let annotation { handlers.onFrame = { await annotation.remember($0, $1) } }
-
-        let outcome: StreamSummary
         do {
-            let client = EveryframeClient(configuration: configuration, logger: Logger(label: "everyframe.client"))
-            outcome = try await client.run(source, handlers: handlers)
-        } catch {
-            return fail("\(error)", ExitStatus(error))
-        }
-        await progress.finish()
-        do {
-            try await resultLines?.close()
-            try await annotation?.finish()
-            if let summary { try Data((outcome.json.description + "\n").utf8).write(to: URL(fileURLWithPath: summary)) }
+            try files.writeSummary(videos.count == 1 ? outcomes.first?.summary?.json : .array(outcomes.compactMap { $0.summary?.json(of: $0.video) }))
         } catch {
             return fail("\(error)", .writeFailed)
         }
-        return conclude(outcome)
+        if videos.count > 1, !isQuiet { Terminal.write(Self.total(outcomes.compactMap(\.summary), of: videos.count)) }
+        return outcomes.lazy.compactMap(\.status).first
     }
 
-    private func conclude(_ outcome: StreamSummary) -> ExitStatus? {
-        if !isQuiet { Terminal.write(Self.table(outcome)) }
+    private typealias Run = @Sendable (any FrameSource, EveryframeClient.Handlers) async throws(StreamError) -> StreamSummary
+
+    /// As many at a time as asked for; outcomes in the order of the videos.
+    private func streamAll(_ run: @escaping Run) async -> [Outcome] {
+        let names = OutputFiles.names(of: videos)
+        return await withTaskGroup(of: (Int, Outcome).self) { group in
+            var results = [Outcome?](repeating: nil, count: videos.count)
+            var next = 0
+            func add() {
+                let index = next
+                next += 1
+                group.addTask { (index, await stream(videos[index], name: names[index], run)) }
+            }
+            while next < min(parallel, videos.count) { add() }
+            while let (index, outcome) = await group.next() {
+                results[index] = outcome
+                if next < videos.count, !Task.isCancelled { add() }
+            }
+            return results.compactMap(\.self)
+        }
+    }
+
+    private func stream(_ video: String, name: String?, _ run: Run) async -> Outcome {
+        var outcome = Outcome(video: video)
+        let source: any FrameSource
+        do throws(StreamError) {
+            source = try await Self.source(video, range, inputFormat)
+        } catch {
+            outcome.status = fail("\(error)", ExitStatus(error))
+            return outcome
+        }
+        let sinks: Sinks
+        do {
+            sinks = try await Sinks(files, name: name, isContinued: configuration.resume != nil, frameRate: await source.declaredFPS, isLive: await source.isLive)
+        } catch {
+            outcome.status = fail("\(error)", .cannotWrite)
+            return outcome
+        }
+        // several at a time have no line each
+        let progress = ProgressDisplay(isQuiet: isQuiet || videos.count > 1)
+        let prefix = videos.count > 1 ? "\(video): " : ""
+        var handlers = EveryframeClient.Handlers()
+        handlers.onResult = { result in
+            if !result.errors.isEmpty { await progress.note("\(prefix)frame \(result.frameID) failed: \(result.errors.joined(separator: "; "))") }
+            try await sinks.write(result)
+        }
+        handlers.onDelivered = { try await sinks.flush() }
+        handlers.onProgress = { await progress.show($0) }
+        if !isQuiet { handlers.onTicket = { await progress.say("\(prefix)to go on after an interruption: --resume \($0.token)") } }
+        if let annotation = sinks.drawnHere, configuration.wire == .prototype { handlers.onFrame = { await annotation.remember($0, $1) } }
+        let summary: StreamSummary
+        do throws(StreamError) {
+            summary = try await run(source, handlers)
+        } catch {
+            await progress.finish()
+            try? await sinks.finish()
+            outcome.status = fail("\(prefix)\(error)", ExitStatus(error))
+            return outcome
+        }
+        await progress.finish()
+        outcome.summary = summary
+        do {
+            try await sinks.finish()
+        } catch {
+            outcome.status = fail("\(error)", .writeFailed)
+            return outcome
+        }
+        outcome.status = conclude(summary, video, prefix)
+        return outcome
+    }
+
+    private func conclude(_ outcome: StreamSummary, _ video: String, _ prefix: String) -> ExitStatus? {
+        if !isQuiet { Terminal.write(prefix + Self.table(outcome)) }
         if let damage = outcome.sourceDamage { Terminal.write("everyframe: warning: \(video): \(damage)\n") }
-        if let failure = outcome.failure { return fail("\(failure); \(outcome.proof)", ExitStatus(failure)) }
+        if let failure = outcome.failure { return fail("\(prefix)\(failure); \(outcome.verdict)", ExitStatus(failure)) }
         if outcome.ok { return nil }
-        return fail(outcome.framesDecoded == 0 ? "\(video) has no frames" : "\(outcome.proof)", .framesFailed)
+        return fail(outcome.framesDecoded == 0 ? "\(video) has no frames" : "\(prefix)\(outcome.verdict)", .framesFailed)
     }
 
     private func fail(_ message: String, _ status: ExitStatus) -> ExitStatus {
@@ -74,64 +129,56 @@ struct StreamRunner: Sendable {
         return status
     }
 
+    private static func source(_ video: String, _ range: VideoSource.Range, _ inputFormat: String?) async throws(StreamError) -> any FrameSource {
+        if video == "-" { return try await VideoSource.standardInput(format: inputFormat) }
+        if video.hasPrefix("rtsp://") || video.hasPrefix("rtsps://") { return try await VideoSource.rtsp(video) }
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: video, isDirectory: &isFolder) {
+            if isFolder.boolValue { return try ImageFolderSource(path: video) }
+            if video.hasPrefix("/dev/video") { return try await VideoSource.camera(.init(path: video)) }
+        }
+        return try await VideoSource.file(video, range: range)
+    }
+
+    // MARK: Words
+
+    private static func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
+
     private static func table(_ outcome: StreamSummary) -> String {
-        func number(_ value: Double, _ digits: Int = 1) -> String { String(format: "%.\(digits)f", value) }
         var lines = [
-            "\(outcome.proof)",
-            "  frames   \(outcome.framesDecoded) decoded, \(outcome.framesSent) sent, \(outcome.resultsReceived) answered, \(outcome.framesFailed) failed",
+            "\(outcome.verdict)",
+            "  frames   \(outcome.framesDecoded) read, \(outcome.framesSent) sent, \(outcome.resultsReceived) answered, \(outcome.framesFailed) failed",
             "  speed    \(number(outcome.framesPerSecond)) frames/s, \(number(outcome.seconds, 2)) s, set up in \(number(outcome.setupMilliseconds, 0)) ms",
             "  sent     \(number(Double(outcome.bytesSent) / 1e6)) MB",
         ]
-        if let stages = outcome.stages {
-            let columns = stages.stages.map { "\($0.name) \(number($0.p50))/\(number($0.p99))" }
+        if outcome.unitsWithoutPicture > 0 { lines.append("  units    \(outcome.unitsWithoutPicture) without a picture of their own, or left out by the stride") }
+        if outcome.dropped.total > 0 {
+            let reasons = outcome.dropped.byReason.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.value) \($0.key.rawValue)" }
+            lines.append("  dropped  \(reasons.joined(separator: ", "))")
+        }
+        if outcome.retries > 0 || outcome.reconnections > 0 {
+            lines.append("  network  \(outcome.reconnections) times connected anew, \(outcome.retries) frames sent again")
+        }
+        if let stages = outcome.stages, !stages.stages.isEmpty {
+            let columns = stages.stages.map { "\($0.name) \(number($0.p50, 2))/\(number($0.p99, 2))" }
             lines.append("  server   \(columns.joined(separator: ", ")) ms (p50/p99)")
+        }
+        if let bottleneck = outcome.bottleneck {
+            lines.append("  limit    \(bottleneck.name.rawValue)-bound: \(Int((bottleneck.share * 100).rounded())) % of the time")
         }
         return lines.joined(separator: "\n") + "\n"
     }
+
+    private static func total(_ summaries: [StreamSummary], of count: Int) -> String {
+        let good = summaries.count { $0.ok }
+        return "\(good) of \(count) videos answered to the last frame: \(summaries.reduce(0) { $0 + $1.resultsReceived }) frames\n"
+    }
 }
 
-/// A text file written line by line; `-` is standard output.
-actor LineFile {
-    struct Failure: Error, CustomStringConvertible {
-        var description: String
-    }
-
-    private let path: String
-    private let handle: FileHandle
-    private var buffer = Data()
-
-    init(path: String) throws {
-        self.path = path
-        guard path != "-" else {
-            handle = .standardOutput
-            return
-        }
-        try Self.check(path)
-        guard let handle = FileHandle(forWritingAtPath: path) else { throw Failure(description: "cannot write \(path)") }
-        try handle.truncate(atOffset: 0)
-        self.handle = handle
-    }
-
-    /// Makes sure that a file of that name can be written.
-    static func check(_ path: String) throws {
-        let descriptor = open(path, O_WRONLY | O_CREAT, 0o644)
-        guard descriptor >= 0 else { throw Failure(description: "cannot write \(path): \(String(cString: strerror(errno)))") }
-        Foundation.close(descriptor)
-    }
-
-    func write(_ line: String) throws {
-        buffer.append(contentsOf: line.utf8)
-        buffer.append(0x0a)
-        if buffer.count >= 64 << 10 || path == "-" { try flush() }
-    }
-
-    func close() throws {
-        try flush()
-        if path != "-" { try handle.close() }
-    }
-
-    private func flush() throws {
-        do { try handle.write(contentsOf: buffer) } catch { throw Failure(description: "cannot write \(path): \(error)") }
-        buffer.removeAll(keepingCapacity: true)
+extension StreamSummary {
+    fileprivate func json(of video: String) -> JSON {
+        guard case .object(var object) = json else { return json }
+        object.append("video", .string(video))
+        return .object(object)
     }
 }

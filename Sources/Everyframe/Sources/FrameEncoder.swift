@@ -44,7 +44,7 @@ struct FrameEncoder: Sendable {
         case .encoded(let bytes, let kind) where kind == encoding.wireEncoding:
             return EncodedFrame(info: info, payload: bytes, digest: needsDigest ? XXH64.digest(bytes) : nil, source: frame)
         case .encoded, .pixels:
-            return try await Self.encoders.runIfActive { try encodePixels(frame, info) }
+            return try await Self.encoders.runIfActive { [info] in try encodePixels(frame, info) }
         }
     }
 

@@ -1,4 +1,5 @@
 import FrameTransport
+import Media
 import NIOCore
 import WebRTCNIO
 import Wire
@@ -143,6 +144,14 @@ extension SourceFrame {
 
     fileprivate var isKeyframe: Bool {
         if case .unit(let unit, _) = content { return unit.facts.isKeyframe }
+        return true
+    }
+}
+
+extension SourceFrame {
+    /// Its picture refers to no other.
+    var isIndependent: Bool {
+        if case .unit(let unit, _) = content { return CodecRules.isIntraOnly(unit.parameters.codec) }
         return true
     }
 }

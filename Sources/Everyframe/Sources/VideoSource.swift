@@ -1,4 +1,4 @@
-import Media
+package import Media
 import NIOCore
 import NIOPosix
 
@@ -117,13 +117,15 @@ public actor VideoSource: FrameSource {
     public nonisolated func stop() async { cancellation.cancel() }
 
     public var damage: String? {
-        let damage = decoding?.damage ?? reader.damage
-        guard !damage.isNone else { return nil }
         var words: [String] = []
-        if damage.refusedPackets > 0 { words.append("\(damage.refusedPackets) packets could not be decoded") }
-        if damage.concealedFrames > 0 { words.append("\(damage.concealedFrames) frames are damaged") }
-        if let error = damage.readError { words.append("the file ends early: \(error)") }
-        return words.joined(separator: "; ")
+        if let damage = decoding?.damage {
+            if damage.refusedPackets > 0 { words.append("\(damage.refusedPackets) packets could not be decoded") }
+            if damage.concealedFrames > 0 { words.append("\(damage.concealedFrames) frames are damaged") }
+        } else if reader.damage.corruptUnits > 0 {
+            words.append("\(reader.damage.corruptUnits) access units are damaged")
+        }
+        if let error = reader.damage.readError { words.append("the source ends early: \(error)") }
+        return words.isEmpty ? nil : words.joined(separator: "; ")
     }
 
     /// For decoding only; never for sockets.

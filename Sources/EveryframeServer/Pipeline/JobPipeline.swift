@@ -61,6 +61,16 @@ final class JobPipeline: Sendable {
         var idle: Duration = .zero
 
         var isIdle: Bool { waiting.isEmpty && decoding == 0 && pictures == 0 }
+
+        /// Counts time without work.
+        mutating func note(at now: Instant, isIdle: Bool) {
+            if let since = idleSince, !isIdle {
+                idle += max(.zero, now - since)
+                idleSince = nil
+            } else if idleSince == nil, isIdle {
+                idleSince = now
+            }
+        }
     }
 
     let parameters: JobParameters
@@ -236,7 +246,7 @@ final class JobPipeline: Sendable {
             var times = times
             switch result {
             case .success(let batched):
-                times.batch = batched.queued.inWholeMicroseconds
+                times.batch = (batched.queued + batched.result.waited).inWholeMicroseconds
                 times.infer = batched.inferred.inWholeMicroseconds
                 self.answer(id, place, frame, batched.result, times, receivedAt)
             case .failure(let error):
@@ -283,18 +293,6 @@ final class JobPipeline: Sendable {
             state.note(at: .now, isIdle: state.isIdle)
         }
         advance()
-    }
-}
-
-extension JobPipeline.State {
-    /// Counts time without work.
-    fileprivate mutating func note(at now: Instant, isIdle: Bool) {
-        if let since = idleSince, !isIdle {
-            idle += max(.zero, now - since)
-            idleSince = nil
-        } else if idleSince == nil, isIdle {
-            idleSince = now
-        }
     }
 }
 

@@ -1,3 +1,4 @@
+import FrameMedia
 import FrameTransport
 import Media
 import NIOCore
@@ -28,7 +29,8 @@ final class PayloadDecoders: Sendable {
         var ordered: Idle?
         var parallel: [Idle] = []
         var number = 0
-        var delay = AccessUnitDecoder.greatestDelay
+        /// Until a decoder says better.
+        var delay = JobLimits.maximumID
     }
 
     private let pixelLimit: Int
@@ -43,7 +45,7 @@ final class PayloadDecoders: Sendable {
     }
 
     /// Its codec knows no references between pictures.
-    static func isIndependent(_ frame: ReceivedFrame) -> Bool { frame.configuration.map { AccessUnitDecoder.isIntraOnly($0.codec) } ?? false }
+    static func isIndependent(_ frame: ReceivedFrame) -> Bool { frame.configuration.map { CodecRules.isIntraOnly($0.codec) } ?? false }
 
     /// After so many further units a unit without a picture has none.
     var maximumDelay: Int { state.withLock { $0.delay } }
@@ -62,16 +64,17 @@ final class PayloadDecoders: Sendable {
     /// What the ordered decoder kept back.
     func flush() -> [DecodedPicture] {
         guard let idle = state.withLock({ $0.ordered.take() }) else { return [] }
-        return number((try? idle.decoder.flush()) ?? [])
+        return number(idle.decoder.flush().pictures)
     }
 
     // MARK: Access units
 
     private func decodeUnit(_ frame: ReceivedFrame, isParallel: Bool) throws -> Output {
         guard let configuration = frame.configuration else { throw MediaError.conversionFailed(reason: "the unit has no codec configuration") }
-        let parameters = CodecParameters(configuration, frame.info)
+        let parameters = CodecParameters(configuration)
+        let facts = frame.info.streamFacts
         let taken = state.withLock { isParallel ? $0.parallel.popLast() : $0.ordered.take() }
-        let decoder = try taken?.decoder ?? makeDecoder(parameters, isParallel: isParallel)
+        let decoder = try taken?.decoder ?? makeDecoder(parameters, facts, isParallel: isParallel)
         defer {
             let idle = Idle(decoder: decoder)
             state.withLock { state in
@@ -83,19 +86,20 @@ final class PayloadDecoders: Sendable {
                 }
             }
         }
-        let unit = AccessUnitDecoder.Unit(frame.info)
+        decoder.facts = facts
+        let unit = frame.info.unitFacts
         let output = try frame.payload.withUnsafeReadableBytes { bytes in try decoder.decode(bytes, unit, id: frame.id, parameters: parameters) }
         var result = Output(refused: output.refused.map { ($0.id, $0.reason) })
         result.pictures = isParallel ? output.pictures.map { DecodedPicture(id: $0.id, number: $0.id, frame: $0.frame) } : number(output.pictures)
         return result
     }
 
-    private func makeDecoder(_ parameters: CodecParameters, isParallel: Bool) throws -> AccessUnitDecoder {
+    private func makeDecoder(_ parameters: CodecParameters, _ facts: StreamFacts, isParallel: Bool) throws -> AccessUnitDecoder {
         var configuration = AccessUnitDecoder.Configuration()
         configuration.threads = isParallel ? 1 : threads
         configuration.pixelLimit = pixelLimit
         configuration.lowDelay = isLive
-        return try AccessUnitDecoder(parameters, configuration: configuration)
+        return try AccessUnitDecoder(parameters, facts: facts, configuration: configuration)
     }
 
     private func number(_ pictures: [AccessUnitDecoder.Picture]) -> [DecodedPicture] {

@@ -45,7 +45,7 @@ struct FrameWorker: Sendable {
             times.wait = start - frame.completedAt
             times.decode = end - start
             let batched = try await infer(picture)
-            times.wait = times.wait + batched.queued
+            times.wait = times.wait + batched.queued + batched.result.waited
             times.inference = batched.inferred
             return FrameAnswer(id: frame.id, outcome: .success(Predictor.json(batched.result)), receivedAt: receivedAt, times: times)
         } catch let error as Base64.DecodingError {

@@ -59,7 +59,7 @@ actor FrameHub {
                 self?.assumeIsolated { $0.connections[id]?.link.received(bytes, isText: isText, on: lane) }
             },
             onBufferedAmount: { [weak self] lane, amount in self?.assumeIsolated { $0.connections[id]?.link.buffered(amount, on: lane) } },
-            onEnd: { [weak self] error in self?.assumeIsolated { $0.drop(id, "\(error)") } })
+            onEnd: { [weak self] error in self?.assumeIsolated { _ = $0.drop(id, "\(error)") } })
         armTimer()
     }
 

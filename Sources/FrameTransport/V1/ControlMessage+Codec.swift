@@ -221,7 +221,7 @@ extension DropCounts {
         }
     }
 
-    var json: JSON {
+    package var json: JSON {
         var object = JSONObject()
         for reason in Reason.allCases where self[reason] > 0 { object.append(reason.rawValue, .integer(self[reason])) }
         return .object(object)

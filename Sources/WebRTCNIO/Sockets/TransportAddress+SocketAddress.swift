@@ -1,6 +1,6 @@
 import Glibc
-import NIOCore
-import Wire
+package import NIOCore
+package import Wire
 
 extension TransportAddress {
     /// The address that NIO or the kernel reported; nil when it is no IP address.
