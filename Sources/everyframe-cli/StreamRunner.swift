@@ -22,14 +22,14 @@ struct StreamRunner: Sendable {
             return fail("\(error)", ExitStatus(error))
         }
         let resultLines: LineFile?
+        let annotation: AnnotatedVideoSink?
         do {
             resultLines = try results.map { try LineFile(path: $0) }
-            if let annotated { try LineFile.check(annotated) }
+            annotation = try annotated.map { try AnnotatedVideoSink(path: $0, frameRate: source.declaredFPS) }
             if let summary { try LineFile.check(summary) }
         } catch {
             return fail("\(error)", .cannotWrite)
         }
-        let annotation = annotated.map { AnnotatedVideo(path: $0, frameRate: source.declaredFPS) }
         let progress = ProgressDisplay(isQuiet: isQuiet)
 
         var handlers = EveryframeClient.Handlers()
@@ -38,7 +38,7 @@ struct StreamRunner: Sendable {
                 await progress.note("frame \(result.videoMetadata.frameID) failed: \(result.errors.joined(separator: "; "))")
             }
             try await resultLines?.write(result.json.description)
-            try await annotation?.write(result)
+            try await annotation?.write(StreamResult(result))
         }
         handlers.onProgress = { await progress.show($0) }
         if let annotation { handlers.onFrame = { await annotation.remember($0, $1) } }
