@@ -64,7 +64,7 @@ let rooms: [Target] = [
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",
-        dependencies: ["EveryframeServer", "Everyframe", "Media", "Inference", arguments, logging, lifecycle, unixSignals],
+        dependencies: ["EveryframeServer", "Everyframe", "FrameTransport", "Media", "Inference", arguments, logging, lifecycle, unixSignals],
         path: "Sources/everyframe-cli",
         swiftSettings: house),
 ]

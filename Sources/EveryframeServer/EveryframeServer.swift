@@ -88,6 +88,15 @@ public struct EveryframeServer: Service {
     /// Sessions that are open.
     package var sessionCount: Int { get async { await registry.count } }
 
+    /// Jobs of `everyframe.v1`, with or without a connection.
+    package var jobCount: Int { get async { await hub.jobCount } }
+    /// Bytes that jobs hold.
+    package var held: (payload: Int, pictures: Int, results: Int) { get async { await hub.held } }
+    /// Units that have an answer, of all jobs there are.
+    package var answeredUnits: Int { get async { await hub.answeredUnits } }
+    /// Of the first socket.
+    package var udpPort: Int { endpoint.localAddresses.first.map { Int($0.port) } ?? 0 }
+
     private func close() async {
         await registry.shutDown()
         await endpoint.close()

@@ -1,5 +1,6 @@
 import Everyframe
 import Foundation
+import FrameTransport
 
 /// How a stream goes, on stderr: one moving line on a terminal, a line every few seconds elsewhere.
 actor ProgressDisplay {

@@ -8,14 +8,16 @@ import WebRTCNIO
 @testable import EveryframeServer
 
 @Suite(.timeLimit(.minutes(2)), .serialized) struct SessionTests {
-    @Test("Every frame is answered once, in order, and the server's last word carries its stage times")
-    func everyFrame() async throws {
+    @Test("Every frame is answered once, in order, and the server tells its stage times", arguments: StreamConfiguration.Wire.allCases)
+    func everyFrame(wire: StreamConfiguration.Wire) async throws {
         try await withServer { server in
-            let client = EveryframeClient(configuration: StreamConfiguration(server: server.url))
+            var configuration = StreamConfiguration(server: server.url)
+            configuration.wire = wire
+            let client = EveryframeClient(configuration: configuration)
             let run = client.start(GeneratedSource(200))
             var ids: [Int] = []
             for try await result in run.results {
-                ids.append(result.videoMetadata.frameID)
+                ids.append(result.frameID)
                 #expect(result.errors.isEmpty)
                 #expect(result.outputs?["synthetic"]?.bool == true)
                 #expect(result.outputs?["predictions"]?["image"]?["width"]?.integer == Pictures.width)
@@ -23,28 +25,34 @@ import WebRTCNIO
             #expect(ids == Array(1...200))
             let summary = try await run.summary
             #expect(summary.ok && summary.framesDecoded == 200 && summary.resultsReceived == 200)
-            #expect(summary.stages?.stages.map(\.name) == ["wait", "decode", "inference", "serialise", "send"])
+            let names = summary.stages?.stages.map(\.name) ?? []
+            #expect(wire == .prototype ? names == ["wait", "decode", "inference", "serialise", "send"] : names.contains("decode"))
+            #expect(summary.verification == (wire == .everyframe ? .proved : nil))
             await server.waitUntilEmpty()
         }
     }
 
-    @Test("Pixels are encoded on the way; PNG and JPEG both arrive", arguments: [StreamConfiguration.Encoding.png, .jpeg(quality: 70)])
-    func encodings(encoding: StreamConfiguration.Encoding) async throws {
+    @Test(
+        "Pixels are encoded on the way; PNG and JPEG both arrive", arguments: StreamConfiguration.Wire.allCases,
+        [StreamConfiguration.Encoding.png, .jpeg(quality: 70)])
+    func encodings(wire: StreamConfiguration.Wire, encoding: StreamConfiguration.Encoding) async throws {
         try await withServer { server in
             var configuration = StreamConfiguration(server: server.url)
+            configuration.wire = wire
             configuration.encoding = encoding
             let summary = try await EveryframeClient(configuration: configuration).run(GeneratedSource(20, frame: SourceFrame(Pictures.frame)))
             #expect(summary.ok && summary.framesSent == 20)
         }
     }
 
-    @Test("data_output chooses what a result carries")
-    func outputs() async throws {
+    @Test("data_output chooses what a result carries", arguments: StreamConfiguration.Wire.allCases)
+    func outputs(wire: StreamConfiguration.Wire) async throws {
         try await withServer { server in
             for (output, expected) in [
                 (StreamConfiguration.DataOutput.none, nil), (.named(["count"]), ["count", "synthetic"]), (.all, ["predictions", "count", "synthetic"]),
             ] as [(StreamConfiguration.DataOutput, [String]?)] {
                 var configuration = StreamConfiguration(server: server.url)
+                configuration.wire = wire
                 configuration.dataOutput = output
                 let run = EveryframeClient(configuration: configuration).start(GeneratedSource(2))
                 for try await result in run.results { #expect(result.outputs?.object?.members.map(\.name) == expected) }
@@ -52,10 +60,12 @@ import WebRTCNIO
         }
     }
 
-    @Test("Two sessions at once are served side by side")
-    func twoSessions() async throws {
+    @Test("Two sessions at once are served side by side", arguments: StreamConfiguration.Wire.allCases)
+    func twoSessions(wire: StreamConfiguration.Wire) async throws {
         try await withServer { server in
-            let client = EveryframeClient(configuration: StreamConfiguration(server: server.url))
+            var configuration = StreamConfiguration(server: server.url)
+            configuration.wire = wire
+            let client = EveryframeClient(configuration: configuration)
             async let first = client.run(GeneratedSource(100))
             async let second = client.run(GeneratedSource(100))
             let summaries = try await [first, second]
@@ -63,10 +73,13 @@ import WebRTCNIO
         }
     }
 
-    @Test("A source that breaks in the middle: what it gave is answered, and both ends know why it ended")
-    func brokenSource() async throws {
+    @Test(
+        "A source that breaks in the middle: what it gave is answered, and both ends know why it ended", arguments: StreamConfiguration.Wire.allCases)
+    func brokenSource(wire: StreamConfiguration.Wire) async throws {
         try await withServer { server in
-            let client = EveryframeClient(configuration: StreamConfiguration(server: server.url))
+            var configuration = StreamConfiguration(server: server.url)
+            configuration.wire = wire
+            let client = EveryframeClient(configuration: configuration)
             let summary = try await client.run(GeneratedSource(10, failAtEnd: true))
             #expect(summary.failure?.code == .sourceFailed)
             #expect(summary.resultsReceived == 10 && !summary.ok)

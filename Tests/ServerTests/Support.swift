@@ -46,6 +46,7 @@ struct RunningServer: Sendable {
     let group: ServiceGroup
 
     var url: String { "http://127.0.0.1:\(port)" }
+    var udpPort: Int { server.udpPort }
 
     /// Returns once the server has no session left; bounded by the caller's time limit.
     func waitUntilEmpty() async { while await server.sessionCount > 0 { await Task.yield() } }

@@ -47,7 +47,7 @@ public actor AnnotatedVideoSink: ResultSink {
         self.path = path
         self.startsAtZero = startsAtZero
         self.frameRate = frameRate.flatMap { $0.isFinite && (0.001...100_000).contains($0) ? $0 : nil } ?? 25
-        thread = VideoFileSource.threads.next()
+        thread = VideoSource.threads.next()
         isNew = try OutputFile.check(path)
     }
 
@@ -177,6 +177,8 @@ public actor AnnotatedVideoSink: ResultSink {
                 encoding == .png ? try PNGCodec.decode(picture) : try codec.decode(picture)
             }
             return timed(frame, result)
+        // no pixels yet
+        case .unit: return nil
         }
     }
 

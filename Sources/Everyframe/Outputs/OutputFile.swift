@@ -34,6 +34,38 @@ final class OutputFile {
         guard descriptor >= 0 else { throw Self.failure(path, errno) }
     }
 
+    private init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+        isStandardOutput = false
+    }
+
+    /// A file of lines, to be written behind the last whole one. What a process that was killed left of a line goes away.
+    /// - Returns: that line, nil where there is none.
+    static func continuing(_ path: String) throws(OutputError) -> (file: OutputFile, last: ByteBuffer?) {
+        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw failure(path, errno) }
+        let file = OutputFile(path: path, descriptor: descriptor)
+        let size = Int(lseek(descriptor, 0, SEEK_END))
+        guard size >= 0 else { throw failure(path, errno) }
+        // the last line and a cut one behind it are in a tail that grows until they are
+        var length = min(size, capacity)
+        while true {
+            var tail = [UInt8](repeating: 0, count: length)
+            let count = length == 0 ? 0 : pread(descriptor, &tail, length, off_t(size - length))
+            guard count == length else { throw failure(path, count < 0 ? errno : EIO) }
+            let end = tail.lastIndex(of: UInt8(ascii: "\n"))
+            let begin = end.flatMap { tail[..<$0].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } }
+            guard begin != nil || length == size else {
+                length = min(size, length * 2)
+                continue
+            }
+            let keep = end.map { size - length + $0 + 1 } ?? 0
+            guard ftruncate(descriptor, off_t(keep)) == 0, lseek(descriptor, 0, SEEK_END) >= 0 else { throw failure(path, errno) }
+            return (file, end.map { ByteBuffer(bytes: tail[(begin ?? 0)..<$0]) })
+        }
+    }
+
     deinit { closeDescriptor() }
 
     /// Makes sure that a file of that name can be written; what is in it stays.
@@ -88,7 +120,7 @@ final class OutputFile {
         }
     }
 
-    private func flush() throws(OutputError) {
+    func flush() throws(OutputError) {
         while buffer.readableBytes > 0 {
             let descriptor = descriptor
             let count = buffer.withUnsafeReadableBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }

@@ -9,8 +9,14 @@ public import FrameTransport
 ///     }
 public protocol ResultSink: Sendable {
     func write(_ result: StreamResult) async throws
+    /// What was written is about to be acknowledged: it shall outlive this process. Nothing to do for those who do not mind.
+    func flush() async throws
     /// Nothing is complete before.
     func finish() async throws
+}
+
+extension ResultSink {
+    public func flush() async throws {}
 }
 
 /// An output file could not be written.

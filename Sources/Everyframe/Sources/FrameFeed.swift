@@ -33,15 +33,7 @@ actor FrameFeed {
         self.encoder = encoder
         self.limit = limit ?? .max
         self.skip = skip
-        do throws(DropPolicyError) {
-            gate = try FrameGate(policy, isDependent: isDependent)
-        } catch {
-            throw StreamError(
-                .invalidConfiguration,
-                error == .badValue
-                    ? "a rate or count of a drop policy is not above zero"
-                    : "frames of a stream whose pictures refer to each other cannot be left out one by one: choose another encoding, or a stride")
-        }
+        gate = try JobPlan.gate(policy, isDependent: isDependent)
         switch policy {
         case .latest, .maximumLag: isOnDemand = true
         case .all, .everyNth, .maximumRate: isOnDemand = false

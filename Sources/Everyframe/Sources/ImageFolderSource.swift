@@ -1,4 +1,5 @@
 import Foundation
+import FrameMedia
 import FrameTransport
 import Media
 import NIOCore

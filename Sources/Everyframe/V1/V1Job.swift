@@ -297,6 +297,8 @@ struct JobPlan: Sendable {
         } else {
             policy = configuration.dropPolicy ?? (isLive ? .latest : .all)
         }
+        // what cannot be left out is said before the server is asked
+        _ = try Self.gate(policy, isDependent: isDependent)
         var parameters: JSONObject = [:]
         switch configuration.output {
         case .data: parameters.append("output_mode", "data")
@@ -318,6 +320,18 @@ struct JobPlan: Sendable {
         request = JobRequest(
             encoding: encoding.payloadEncoding, window: configuration.window, dropPolicy: policy, resultFormat: configuration.messageFormat,
             parameters: .object(parameters))
+    }
+
+    static func gate(_ policy: DropPolicy, isDependent: Bool) throws(StreamError) -> FrameGate<SourceFrame> {
+        do throws(DropPolicyError) {
+            return try FrameGate(policy, isDependent: isDependent)
+        } catch {
+            throw StreamError(
+                .invalidConfiguration,
+                error == .badValue
+                    ? "a rate or count of a drop policy is not above zero"
+                    : "frames of a stream whose pictures refer to each other cannot be left out one by one: choose another encoding, or a stride")
+        }
     }
 }
 

@@ -40,7 +40,8 @@ final class JobPipeline: Sendable {
 
     private struct Unit: Sendable {
         var frame: ReceivedFrame
-        var receivedAt: Int64
+        /// `State.blocked` when it came.
+        var blockedBefore: Duration
     }
 
     private struct State {
@@ -57,10 +58,25 @@ final class JobPipeline: Sendable {
         var last: Int?
         var isFlushed = false
         var isCancelled = false
+        /// When the units that are on their way arrived; pictures come later, and in another order.
+        var arrivals: [Int: Int64] = [:]
         var idleSince: Instant?
         var idle: Duration = .zero
+        /// No picture has a place, whatever the decoder could do.
+        var blockedSince: Instant?
+        var blocked: Duration = .zero
+        /// The same for all units together.
+        var unitsBlocked: Duration = .zero
 
         var isIdle: Bool { waiting.isEmpty && decoding == 0 && pictures == 0 }
+
+        func blocked(at now: Instant) -> Duration { blocked + (blockedSince.map { max(.zero, now - $0) } ?? .zero) }
+
+        mutating func note(isBlocked: Bool, at now: Instant) {
+            guard isBlocked != (blockedSince != nil) else { return }
+            blocked = blocked(at: now)
+            blockedSince = isBlocked ? now : nil
+        }
 
         /// Counts time without work.
         mutating func note(at now: Instant, isIdle: Bool) {
@@ -105,7 +121,8 @@ final class JobPipeline: Sendable {
     func submit(_ frame: ReceivedFrame, receivedAt: Int64) {
         state.withLock { state in
             state.note(at: frame.receivedAt, isIdle: false)
-            let unit = Unit(frame: frame, receivedAt: receivedAt)
+            state.arrivals[frame.id] = receivedAt
+            let unit = Unit(frame: frame, blockedBefore: state.blocked(at: frame.receivedAt))
             let index = isOrdered ? state.waiting.lastIndex { $0.frame.id < frame.id }.map { $0 + 1 } ?? 0 : state.waiting.count
             state.waiting.insert(unit, at: index)
         }
@@ -116,6 +133,7 @@ final class JobPipeline: Sendable {
     func skip(_ id: Int) {
         let isParallel = state.withLock { state in
             if isOrdered { state.lost.insert(id) }
+            state.arrivals[id] = nil
             return state.isParallel
         }
         if isParallel { images?.skip(id) }
@@ -139,9 +157,9 @@ final class JobPipeline: Sendable {
         images?.cancel()
     }
 
-    /// How long there was nothing to do.
-    func idle(at now: Instant) -> Duration {
-        state.withLock { $0.idle + ($0.idleSince.map { now - $0 } ?? .zero) }
+    /// How long there was nothing to do, and how long all units together waited for what follows the decoder.
+    func stoppages(at now: Instant) -> (idle: Duration, blocked: Duration) {
+        state.withLock { ($0.idle + ($0.idleSince.map { now - $0 } ?? .zero), $0.unitsBlocked) }
     }
 
     /// Bytes of decoded pictures.
@@ -170,7 +188,9 @@ final class JobPipeline: Sendable {
     private func next(_ state: inout State) -> Work? {
         guard !state.isCancelled else { return nil }
         let places = resources.frames - state.pictures - state.decoding
-        guard places > 0, state.pictureBytes < resources.bytes || state.pictures == 0 else { return nil }
+        let hasPlace = places > 0 && (state.pictureBytes < resources.bytes || state.pictures == 0)
+        state.note(isBlocked: !hasPlace && !state.waiting.isEmpty, at: .now)
+        guard hasPlace else { return nil }
         guard isOrdered else {
             guard !state.waiting.isEmpty else { return nil }
             state.decoding += 1
@@ -197,23 +217,31 @@ final class JobPipeline: Sendable {
     private func decode(_ unit: Unit, isParallel: Bool) {
         let start = Instant.now
         let frame = unit.frame
+        state.withLock { $0.unitsBlocked += max(.zero, $0.blocked - unit.blockedBefore) }
         let result = decoders.decode(frame, isParallel: isParallel)
         var times = StageTimes()
         times.wait = (start - frame.receivedAt).inWholeMicroseconds
         times.decode = (Instant.now - start).inWholeMicroseconds
         emit(.released(frame.id))
-        for picture in result.pictures { show(picture, isParallel: isParallel, times, unit.receivedAt) }
+        for picture in result.pictures { show(picture, isParallel: isParallel, times) }
         for (id, reason) in result.refused {
             if isParallel { images?.skip(id) }
             // access units say nothing better when they are sent again: what arrived is what was sent
             if isOrdered { fail(id, reason) } else { emit(.undecodable(id, reason: reason)) }
         }
-        if isOrdered { emit(.settled(below: isParallel ? frame.id + 1 : frame.id - decoders.maximumDelay)) }
+        if isOrdered {
+            let settled = isParallel ? frame.id + 1 : frame.id - decoders.maximumDelay
+            emit(.settled(below: settled))
+            // those that had no picture
+            state.withLock { state in
+                if state.arrivals.count > 256 { state.arrivals = state.arrivals.filter { $0.key >= settled } }
+            }
+        }
         decoded()
     }
 
     private func flush(_ last: Int) {
-        for picture in decoders.flush() { show(picture, isParallel: false, StageTimes(), nil) }
+        for picture in decoders.flush() { show(picture, isParallel: false, StageTimes()) }
         emit(.settled(below: last + 1))
         decoded()
     }
@@ -230,7 +258,7 @@ final class JobPipeline: Sendable {
 
     // MARK: Inference and what follows
 
-    private func show(_ picture: DecodedPicture, isParallel: Bool, _ times: StageTimes, _ receivedAt: Int64?) {
+    private func show(_ picture: DecodedPicture, isParallel: Bool, _ times: StageTimes) {
         let (id, frame) = (picture.id, picture.frame)
         if !isParallel { emit(.ordered(id)) }
         let place = isParallel ? id : picture.number
@@ -238,9 +266,10 @@ final class JobPipeline: Sendable {
             images?.skip(place)
             return emit(.answered(id, Answer(status: .noPicture, format: format)))
         }
-        state.withLock { state in
+        let receivedAt = state.withLock { state in
             state.pictures += 1
             state.pictureBytes += frame.byteCount
+            return state.arrivals.removeValue(forKey: id)
         }
         stream.submit(frame) { result in
             var times = times

@@ -102,12 +102,19 @@ actor FrameHub {
         return held
     }
 
-    /// Ends every job and tells its client.
-    func endAll(_ message: String) {
-        let now = Instant.now
-        for token in jobs.keys { withReceiver(token) { $0.end(.failed, reason: .server, message: message, at: now) } }
-        for id in connections.keys { turn(id) }
-        pollParked()
+    /// Of all jobs there are.
+    var answeredUnits: Int {
+        var count = 0
+        for token in jobs.keys { withReceiver(token) { count += $0.counts.answered } }
+        return count
+    }
+
+    /// Has the jobs of a connection answer what they have, end, and tell their client; the connection ends behind the last.
+    func drain(_ id: Int) {
+        guard let connection = connections[id] else { return }
+        connection.isDraining = true
+        for token in connection.numbers.keys { withReceiver(token) { $0.drain(message: "the server is shutting down", at: .now) } }
+        turn(id)
     }
 
     // MARK: Turns of the loop
@@ -126,8 +133,12 @@ actor FrameHub {
             }
         }
         prune(connection)
+        if failure == nil, connection.isDraining, connection.numbers.isEmpty {
+            connection.summary.ending = SessionEnding.shutdown.terminationReason
+            failure = "shutdown"
+        }
         if let failure {
-            log.warning("Session \(id): the connection is given up: \(failure)")
+            if !connection.isDraining { log.warning("Session \(id): the connection is given up: \(failure)") }
             drop(id, failure)
         }
     }
@@ -143,7 +154,7 @@ actor FrameHub {
                 case .released(let id): receiver.release(id, at: now)
                 case .settled(let id): receiver.settle(below: id, at: now)
                 case .answered(let id, let answer):
-                    receiver.idle = job.pipeline.idle(at: now)
+                    (receiver.idle, receiver.blocked) = job.pipeline.stoppages(at: now)
                     receiver.complete(id, answer, at: now)
                     ServerMetrics.frameAnswered(isFailure: answer.status.isFailure)
                 case .undecodable(let id, let reason):
@@ -188,6 +199,7 @@ actor FrameHub {
         }
         jobs[token] = HubJob(
             number: "\(connection.id).\(number)", request: request, pipeline: pipeline, place: .connection(connection.id, number), at: now)
+        if connection.isDraining { withReceiver(token) { $0.drain(message: "the server is shutting down", at: now) } }
         ServerMetrics.jobOpened()
         log.info(
             "Job \(connection.id).\(number): \(request.encoding.name), \(parameters.outputMode.rawValue), drops \(request.dropPolicy)")
@@ -229,12 +241,12 @@ actor FrameHub {
             guard !job.isEnded else { return }
             jobs[token]?.isEnded = true
             ServerMetrics.jobEnded()
-            var idle = ServerProgress()
+            var progress = ServerProgress()
             withReceiver(token) { receiver in
-                receiver.idle = job.pipeline.idle(at: .now)
-                idle = receiver.progress(at: .now)
+                (receiver.idle, receiver.blocked) = job.pipeline.stoppages(at: .now)
+                progress = receiver.progress(at: .now)
             }
-            log.info("\(Self.line(job, end, idle))")
+            log.info("\(Self.line(job, end, progress))")
         }
     }
 
@@ -357,6 +369,8 @@ final class HubConnection {
     var numbers: [String: JobNumber] = [:]
     var summary = Summary()
     var idleSince: Instant
+    /// The server is going.
+    var isDraining = false
 
     init(id: Int, peer: PeerConnection, link: EngineLink<ServerConnection>, at now: Instant) {
         self.id = id

@@ -44,6 +44,7 @@ actor V1Session: ServedSession {
 
     func end(_ reason: SessionEnding) async {
         ending = ending ?? reason.terminationReason
+        if reason == .shutdown, channels.count == Lane.allCases.count { return await hub.drain(id) }
         await connection.close()
     }
 

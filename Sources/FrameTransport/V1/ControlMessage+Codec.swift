@@ -278,6 +278,7 @@ extension ServerProgress {
         counts = try JobCounts(try fields.fields("counts"))
         elapsed = try fields.milliseconds("elapsed_ms")
         idle = try fields.optionalMilliseconds("idle_ms") ?? .zero
+        blocked = try fields.optionalMilliseconds("blocked_ms") ?? .zero
         guard let stages = try fields.optionalFields("stages") else { return }
         for name in StageTimes.names {
             guard let stage = try stages.optionalFields(name) else { continue }
@@ -302,7 +303,7 @@ extension ServerProgress {
         }
         return [
             "type": "progress", "job": .integer(Int(job)), "counts": counts.json, "elapsed_ms": elapsed.wireMilliseconds,
-            "idle_ms": idle.wireMilliseconds, "stages": .object(stages),
+            "idle_ms": idle.wireMilliseconds, "blocked_ms": blocked.wireMilliseconds, "stages": .object(stages),
         ]
     }
 }

@@ -230,6 +230,12 @@ extension FrameReceiver {
         counts.taken = taken
         changed(at: now)
         if !isResuming { checkFinished(at: now) }
+        checkDrained(at: now)
+    }
+
+    mutating func checkDrained(at now: Instant) {
+        guard phase == .running, let draining, partial == nil, received == sequence, taken == sequence else { return }
+        end(.failed, message: draining, at: now)
     }
 
     /// So that the message fits the smallest channel.
@@ -239,6 +245,7 @@ extension FrameReceiver {
 
     /// What the limits allow now. Ids stop where answers are not taken, bytes where payloads are not released.
     private var allowance: Credit {
+        guard draining == nil else { return announced }
         var credit = Credit(id: announced.id, bytes: receivedBytes - heldBytes + limits.bytesInFlight)
         // answers may be big: while many wait, no more units are let in
         if resultBytes <= max(request.resultWindow, limits.resultBytes) || announced.id == 0 { credit.id = max(credit.id, min(taken, base) + window) }

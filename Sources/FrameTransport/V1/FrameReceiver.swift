@@ -120,6 +120,8 @@ package struct FrameReceiver: ~Copyable, Sendable {
     var configurations: [CodecConfiguration] = []
     var finish: JobFinish?
     var isFinishedTold = false
+    /// Why no more is let in.
+    var draining: String?
 
     // Answers
     /// Ids in the order in which their answers leave.
@@ -144,8 +146,10 @@ package struct FrameReceiver: ~Copyable, Sendable {
     var isProgressDue = false
     var progressTold = JobCounts()
     var elapsedAtEnd: Duration?
-    /// How long the application had nothing of this job to work on; told with the progress.
+    /// How long the application had nothing of this job to work on, and how long its frames together waited for what follows the decoder;
+    /// told with the progress.
     package var idle: Duration = .zero
+    package var blocked: Duration = .zero
 
     enum TimerKey: Int, CaseIterable, Sendable {
         case timeLimit
@@ -211,6 +215,14 @@ package struct FrameReceiver: ~Copyable, Sendable {
         }
     }
 
+    /// The server is about to go: no more units are let in than were allowed, and once the answers to those that came are taken the job ends
+    /// as failed, with this message.
+    package mutating func drain(message: String, at now: Instant) {
+        guard phase == .running, draining == nil else { return }
+        draining = message
+        checkDrained(at: now)
+    }
+
     /// Ends the job for a reason of the server's own.
     package mutating func end(_ status: JobEnd.Status, reason: JobFailure = .server, message: String = "", at now: Instant) {
         end(JobEnd(status: status, reason: status == .completed ? .none : reason, message: message), at: now)
@@ -232,6 +244,7 @@ package struct FrameReceiver: ~Copyable, Sendable {
         progress.counts = counts
         progress.elapsed = elapsedAtEnd ?? (now - acceptedAt)
         progress.idle = min(idle, progress.elapsed)
+        progress.blocked = blocked
         progress.stages = stages.summaries
         return progress
     }

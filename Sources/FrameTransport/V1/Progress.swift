@@ -7,6 +7,8 @@ public struct ServerProgress: Hashable, Sendable {
     public var elapsed: Duration = .zero
     /// How long the server had nothing of this job to work on.
     public var idle: Duration = .zero
+    /// Of what frames waited in front of the decoder, together: how long it was not the decoder that they waited for, but what follows it.
+    public var blocked: Duration = .zero
     /// Where the time went, by stage: wait, decode, batch, infer, serialise, send.
     public var stages: [String: StageSummary] = [:]
 
@@ -31,7 +33,7 @@ public struct ServerProgress: Hashable, Sendable {
         guard elapsed > .zero else { return nil }
         func total(_ names: String...) -> Double { names.reduce(0) { $0 + (stages[$1]?.total.inMilliseconds ?? 0) } }
         let spent: [(Bottleneck, Double)] = [
-            (.decode, total("wait", "decode")), (.inference, total("batch", "infer")), (.output, total("serialise")), (.delivery, total("send")),
+            (.decode, max(0, total("wait") - blocked.inMilliseconds) + total("decode")), (.inference, total("batch", "infer")), (.output, total("serialise")), (.delivery, total("send")),
         ]
         let sum = spent.reduce(0) { $0 + $1.1 }
         let starved = min(1, idle.inMilliseconds / elapsed.inMilliseconds)

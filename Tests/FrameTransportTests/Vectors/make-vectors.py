@@ -180,7 +180,7 @@ def vectors() -> dict:
         {"type": "finish", "job": 1, "last": 2400, "dropped": {"late": 2}},
         {"type": "finish", "job": 1, "last": 24, "dropped": {}, "error": "the camera is gone"},
         {"type": "cancel", "job": 1},
-        {"type": "progress", "job": 1, "counts": counts, "elapsed_ms": 1500, "idle_ms": 250,
+        {"type": "progress", "job": 1, "counts": counts, "elapsed_ms": 1500, "idle_ms": 250, "blocked_ms": 100,
          "stages": {"infer": {"count": 3, "total_us": 225000, "p50_us": 75000, "p99_us": 76000}}},
         {"type": "end", "job": 1, "status": "completed", "reason": "", "message": "", "counts": counts, "digest": f"{rolling:016x}"},
         {"type": "bye", "job": 1},
