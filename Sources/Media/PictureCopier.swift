@@ -24,7 +24,8 @@ final class PictureCopier {
             case AV_PIX_FMT_BGR24: .bgr24
             default: nil
             }
-        let isRGB = av_pix_fmt_desc_get(source).map { $0.pointee.flags & everyframe_pixel_format_flag_rgb() != 0 } ?? false
+        // palettes hold RGB, which their flags do not say
+        let isRGB = source == AV_PIX_FMT_PAL8 || av_pix_fmt_desc_get(source).map { $0.pointee.flags & everyframe_pixel_format_flag_rgb() != 0 } ?? false
         let wanted = format ?? native ?? (isRGB ? .bgr24 : .i420)
         if let native, native == wanted || native == .nv12 {
             let frame = Self.copy(picture, as: native, colour: colour)
