@@ -6,9 +6,10 @@ import CZstd
 /// What is decompressed may come from anyone: its length is known beforehand, memory is that length and no more, and anything else than
 /// exactly so many bytes is an error. Neither format carries a checksum here; a payload's digest finds flipped bits (docs/protocol.md).
 package enum PayloadCompression: Hashable, Sendable {
-    /// One LZ4 block: hardly any time, about half the bytes of a smooth picture.
+    /// One LZ4 block: of camera pictures it leaves four fifths, of drawn ones far less; the quickest to undo.
     case lz4
-    /// One Zstandard frame, with its content's size. Level 1 is the fastest of the usual ones, 22 the smallest and slowest; below 0 faster still.
+    /// One Zstandard frame, with its content's size. Level 1 leaves two thirds of camera pictures in little more time than LZ4; up to 22 the bytes
+    /// get fewer and the time longer, below 0 it is the other way round.
     case zstd(level: Int = 1)
 
     /// The longest payload: the LZ4 block format's limit, 2,113,929,216 bytes.
