@@ -86,7 +86,10 @@ let testTargets: [Target] = [
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests(
         "ServerTests",
-        ["EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle]),
+        [
+            "EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle,
+            metrics,
+        ]),
     tests("FuzzTests", ["FuzzTargets", nioCore]),
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]

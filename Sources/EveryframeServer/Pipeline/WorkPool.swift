@@ -11,12 +11,12 @@ final class WorkPool: Sendable {
     /// `name`: of the threads, with their number behind it; cut to the 15 bytes that the system keeps.
     init(threads: Int, name: String) {
         core = Core(threads: max(1, threads))
-        for index in 0..<max(1, threads) {
-            let thread = Thread { [core] in core.run() }
-            thread.start()
-            // the system knows no thread by this name that has not been started
-            let suffix = "-\(index)"
-            thread.name = name.prefix(15 - suffix.utf8.count) + suffix
+        core.withLock {
+            for index in 0..<max(1, threads) {
+                let suffix = "-\(index)"
+                let name = name.prefix(15 - suffix.utf8.count) + suffix
+                Thread { [core] in core.run(name: String(name)) }.start()
+            }
         }
     }
 
@@ -164,7 +164,10 @@ final class WorkPool: Sendable {
         }
 
         /// A thread's life.
-        func run() {
+        func run(name: String) {
+            // Foundation can name a thread only when `start` has come back from it
+            withLock {}
+            Thread.current.name = name
             Thread.current.threadDictionary[Self.mark] = self
             while let (item, line) = next() {
                 item()
