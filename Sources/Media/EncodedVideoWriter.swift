@@ -4,7 +4,7 @@ import CFFmpeg
 /// encoded. One thread at a time. Nothing is complete before `finish()`.
 ///
 /// The file begins with the first key frame that has its parameter sets with it. Sets in later units stay there, so pictures of another size
-/// are carried: FFmpeg and browsers follow them, while some players expect one size in an MP4.
+/// are carried: FFmpeg follows them; some players may expect one size in an MP4.
 package final class EncodedVideoWriter {
     package var path: String { muxer.path }
     package private(set) var unitsWritten = 0
