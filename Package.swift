@@ -55,7 +55,8 @@ let rooms: [Target] = [
     .target(
         name: "EveryframeServer",
         dependencies: [
-            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "FrameMedia", "Media", "Inference", nioCore, nioPosix, logging, hummingbird, lifecycle, metrics,
+            "Wire", "WebRTC", "WebRTCNIO", "FrameTransport", "FrameLink", "FrameMedia", "Media", "Inference", nioCore, nioPosix, logging, hummingbird,
+            lifecycle, metrics,
         ],
         swiftSettings: house),
     .target(

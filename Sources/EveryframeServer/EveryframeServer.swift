@@ -7,6 +7,7 @@ import NIOPosix
 public import ServiceLifecycle
 import WebRTC
 import WebRTCNIO
+import Wire
 
 /// The server: signalling over HTTP, frames over WebRTC data channels, inference, results.
 ///

@@ -78,7 +78,8 @@ struct StreamRunner: Sendable {
         }
         let sinks: Sinks
         do {
-            sinks = try await Sinks(files, name: name, isContinued: configuration.resume != nil, frameRate: await source.declaredFPS, isLive: await source.isLive)
+            sinks = try await Sinks(
+                files, name: name, isContinued: configuration.resume != nil, frameRate: await source.declaredFPS, isLive: await source.isLive)
         } catch {
             outcome.status = fail("\(error)", .cannotWrite)
             return outcome
@@ -151,7 +152,9 @@ struct StreamRunner: Sendable {
             "  speed    \(number(outcome.framesPerSecond)) frames/s, \(number(outcome.seconds, 2)) s, set up in \(number(outcome.setupMilliseconds, 0)) ms",
             "  sent     \(number(Double(outcome.bytesSent) / 1e6)) MB",
         ]
-        if outcome.unitsWithoutPicture > 0 { lines.append("  units    \(outcome.unitsWithoutPicture) without a picture of their own, or left out by the stride") }
+        if outcome.unitsWithoutPicture > 0 {
+            lines.append("  units    \(outcome.unitsWithoutPicture) without a picture of their own, or left out by the stride")
+        }
         if outcome.dropped.total > 0 {
             let reasons = outcome.dropped.byReason.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.value) \($0.key.rawValue)" }
             lines.append("  dropped  \(reasons.joined(separator: ", "))")

@@ -51,7 +51,9 @@ extension Workshop {
             before + ["-copyts", "-i", path, "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "-1"] + conversion + ["-f", "framecrc", "-"])
         return String(decoding: text, as: UTF8.self).split(separator: "\n").compactMap { line in
             let fields = line.split(separator: ",").map { $0.drop { $0 == " " } }
-            guard fields.count >= 6, let pts = Int64(fields[2]), let size = Int(fields[4]), let sum = UInt32(fields[5].dropFirst(2), radix: 16) else { return nil }
+            guard fields.count >= 6, let pts = Int64(fields[2]), let size = Int(fields[4]), let sum = UInt32(fields[5].dropFirst(2), radix: 16) else {
+                return nil
+            }
             return Shown(pts: pts, size: size, checksum: sum)
         }
     }

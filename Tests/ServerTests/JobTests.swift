@@ -2,6 +2,7 @@ import Everyframe
 import FrameTransport
 import Media
 import NIOCore
+import ServiceLifecycle
 import Synchronization
 import Testing
 import WebRTCNIO
@@ -143,7 +144,9 @@ import WebRTCNIO
         }
     }
 
-    @Test("A live source is never asked to wait: what there is no room for is dropped by choice and counted", arguments: [DropPolicy.latest, .maximumLag(.milliseconds(50))])
+    @Test(
+        "A live source is never asked to wait: what there is no room for is dropped by choice and counted",
+        arguments: [DropPolicy.latest, .maximumLag(.milliseconds(50))])
     func live(policy: DropPolicy) async throws {
         try await withServer({
             $0.model = "synthetic:30"

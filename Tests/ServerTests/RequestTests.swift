@@ -57,9 +57,9 @@ import Testing
     @Test(
         "Unknown fields are ignored; data_output means what section 1 says",
         arguments: [
-            ("null", WorkerRequest.DataOutput.all), ("[]", .named([])), (#"["*"]"#, .all), (#"["count"]"#, .named(["count"])), (#"[""]"#, .named([])),
+            ("null", DataOutput.all), ("[]", .named([])), (#"["*"]"#, .all), (#"["count"]"#, .named(["count"])), (#"[""]"#, .named([])),
         ])
-    func dataOutput(text: String, expected: WorkerRequest.DataOutput) throws {
+    func dataOutput(text: String, expected: DataOutput) throws {
         var request = try WorkerRequest(parsing: ByteBuffer(string: "{\(Self.channel),\"data_output\":\(text),\"x\":[{}],\"requested_gpu\":null}"))
         try request.checkConfiguration(available: Predictor.outputs)
         #expect(request.dataOutput == expected)

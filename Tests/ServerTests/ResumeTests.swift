@@ -68,7 +68,9 @@ import Wire
                     throw Killed()
                 }
             }
-            let first = Task { [handlers] in try await EveryframeClient(configuration: StreamConfiguration(server: relay.url)).run(GeneratedSource(150), handlers: handlers) }
+            let first = Task { [handlers] in
+                try await EveryframeClient(configuration: StreamConfiguration(server: relay.url)).run(GeneratedSource(150), handlers: handlers)
+            }
             for await _ in reached { break }
             var configuration = StreamConfiguration(server: server.url)
             configuration.resume = ticket.withLock { $0 }

@@ -155,8 +155,10 @@ actor ServerLink {
     /// Why there is no connection and will be none.
     var failure: StreamError? { if case .failed(let error) = phase { error } else { nil } }
 
-    /// Says goodbye once the last words are through, for at most `timeouts.completion`.
-    func close() async {
+    /// Says goodbye once the last words are through, for at most `timeouts.completion`; also where the caller's task is cancelled.
+    func close() async { await Task { await self.finish() }.value }
+
+    private func finish() async {
         generation += 1
         if case .connecting(let task) = phase { task.cancel() }
         phase = .failed(StreamError(.cancelled, "the client was closed"))

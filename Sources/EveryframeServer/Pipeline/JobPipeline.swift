@@ -222,7 +222,8 @@ final class JobPipeline: Sendable {
         var times = StageTimes()
         times.wait = (start - frame.receivedAt).inWholeMicroseconds
         times.decode = (Instant.now - start).inWholeMicroseconds
-        emit(.released(frame.id))
+        // a picture that is none is asked for again, so its payload is not done with
+        if isOrdered || result.refused.isEmpty { emit(.released(frame.id)) }
         for picture in result.pictures { show(picture, isParallel: isParallel, times) }
         for (id, reason) in result.refused {
             if isParallel { images?.skip(id) }

@@ -33,7 +33,8 @@ public struct ServerProgress: Hashable, Sendable {
         guard elapsed > .zero else { return nil }
         func total(_ names: String...) -> Double { names.reduce(0) { $0 + (stages[$1]?.total.inMilliseconds ?? 0) } }
         let spent: [(Bottleneck, Double)] = [
-            (.decode, max(0, total("wait") - blocked.inMilliseconds) + total("decode")), (.inference, total("batch", "infer")), (.output, total("serialise")), (.delivery, total("send")),
+            (.decode, max(0, total("wait") - blocked.inMilliseconds) + total("decode")), (.inference, total("batch", "infer")), (.output, total("serialise")),
+            (.delivery, total("send")),
         ]
         let sum = spent.reduce(0) { $0 + $1.1 }
         let starved = min(1, idle.inMilliseconds / elapsed.inMilliseconds)
