@@ -163,7 +163,11 @@ package final class AccessUnitDecoder {
             strayPictures += 1
             return
         }
-        guard !unit.facts.isDiscard else { return }
+        if unit.facts.isDiscard {
+            // in a stream without times it takes its time nevertheless
+            if unit.facts.pts == nil, picture.pkt_dts == FFmpeg.noPTS { _ = clock.time(of: unit.facts, decodedAt: nil) }
+            return
+        }
         do throws(MediaError) {
             try checkSize(Int(picture.width), Int(picture.height), limit: configuration.pixelLimit)
             var frame = try pictures.upright(picture, declared: unit.orientation)

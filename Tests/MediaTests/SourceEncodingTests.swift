@@ -20,7 +20,9 @@ struct Coding: CustomTestStringConvertible, Sendable {
 
     static let x264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
     static let openGOP = x264 + ["-x264-params", "open-gop=1:keyint=10:min-keyint=10:bframes=3:b-pyramid=normal:scenecut=0"]
-    static let x265OpenGOP = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:open-gop=1:keyint=10:min-keyint=10:bframes=4:b-pyramid=1"]
+    static let x265OpenGOP = [
+        "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:open-gop=1:keyint=10:min-keyint=10:bframes=4:b-pyramid=1",
+    ]
     static let vp8 = ["-c:v", "libvpx", "-deadline", "good", "-cpu-used", "8", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "150k"]
 
     static let all: [Coding] = [
@@ -29,8 +31,10 @@ struct Coding: CustomTestStringConvertible, Sendable {
         Coding("H.264, intra refresh", x264 + ["-x264-params", "intra-refresh=1:keyint=12"], ["mp4", "ts"]),
         Coding("H.264, interlaced", x264 + ["-flags", "+ildct+ilme", "-x264-params", "tff=1:bframes=2"], ["mp4", "ts", "mkv"]),
         Coding("HEVC, open GOPs", x265OpenGOP, ["mp4", "mkv", "ts", "hevc"]),
-        Coding("VP8, hidden units", vp8, ["webm", "mkv", "avi", "ivf"]),
-        Coding("VP9", ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "8", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "100k"], ["webm", "mp4", "ivf"]),
+        Coding("VP8", vp8, ["webm", "mkv", "avi", "ivf"]),
+        Coding(
+            "VP9", ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "8", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "100k"],
+            ["webm", "mp4", "ivf"]),
         Coding("AV1 of libaom", ["-c:v", "libaom-av1", "-cpu-used", "8", "-lag-in-frames", "12", "-b:v", "100k"], ["mp4", "mkv"]),
         Coding("AV1 of SVT", ["-c:v", "libsvtav1", "-preset", "12", "-g", "16"], ["mp4", "webm"]),
         Coding("Motion JPEG", ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"], ["avi", "mov", "mkv", "mjpeg"]),
