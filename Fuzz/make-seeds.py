@@ -172,7 +172,8 @@ seed("v1-client", "source", bytes([0]) + GREET + OPEN[:1] + b"\0" + OPEN[2:] + U
 # Both: units, answers in another order, a cut in the middle, damage, a refusal.
 SEND, ALL, ANSWER, TAKE = bytes([5, 0, 3]), bytes([2]), bytes([7, 1, 50, 7, 0, 3]), bytes([10, 0, 2])
 seed("v1-pair", "job", bytes([0xE0]) + ALL * 3 + SEND + ALL * 2 + ANSWER + ALL + TAKE + ALL + SEND + ALL + ANSWER)
-seed("v1-pair", "cut", bytes([0xE7]) + ALL * 3 + SEND + ALL + ANSWER + bytes([0, 2, 1, 13, 0, 3, 90, 14]) + ALL * 3 + SEND + ALL + bytes([13, 0]))
+seed("v1-pair", "cut", bytes([0xE7]) + ALL * 3 + SEND + ALL + ANSWER + bytes([0, 2, 1, 13, 0, 3, 90, 14, 1]) + ALL * 3 + SEND + ALL + bytes([13, 0]))
 seed("v1-pair", "damage", bytes([0xE1]) + ALL * 3 + SEND + bytes([16, 9, 0, 1, 2]) + SEND + ALL + bytes([12, 0, 0]) + ALL * 2 + ANSWER + TAKE)
-seed("v1-pair", "source", bytes([0xE9]) + ALL * 3 + SEND + ALL * 2 + ANSWER + ALL + TAKE + bytes([4, 250, 13, 0, 14]) + ALL * 2 + SEND + ALL)
+seed("v1-pair", "source", bytes([0xE9]) + ALL * 3 + SEND + ALL * 2 + ANSWER + ALL + TAKE + bytes([4, 250, 13, 0, 14, 1]) + ALL * 2 + SEND + ALL)
 seed("v1-pair", "cancel", bytes([0x94]) + ALL * 3 + SEND + ALL * 2 + ANSWER + bytes([15, 1, 0]) + ALL * 2 + TAKE)
+seed("v1-pair", "unnoticed", bytes([0xE5]) + ALL * 3 + SEND + ALL * 2 + ANSWER + bytes([2, 14, 0]) + ALL * 3 + SEND + ALL + TAKE + bytes([14, 0, 4, 250]) + ALL * 2)

@@ -23,6 +23,7 @@ private struct ConnectionPair: ~Copyable {
         var submitted = 0
         var results: [FrameResult] = []
         var waiting: [FrameResult] = []
+        var token: String?
         var end: JobEnd?
     }
 
@@ -30,6 +31,8 @@ private struct ConnectionPair: ~Copyable {
     private var wires: [[(bytes: ByteBuffer, isText: Bool)]] = [[], [], [], []]
     private var client: ClientConnection
     private var server: ServerConnection?
+    /// A connection that the client gave up and the server has not missed yet.
+    private var ghost: ServerConnection?
     private var parked = ParkedJobs(capacity: 4)
     private var now = Instant.zero
     private var seed: UInt64 = 1
@@ -37,9 +40,10 @@ private struct ConnectionPair: ~Copyable {
     private var limits = JobLimits()
     private var jobs: [Job] = []
     private var tokens: [String: JobNumber] = [:]
+    private var ghostTokens: [String: JobNumber] = [:]
     /// Units with the server's application.
     private var pending: [(token: String, id: Int)] = []
-    private var wasForgotten = false
+    private var forgotten: Set<String> = []
     private var isCut = true
 
     init(_ choice: UInt8) {
@@ -80,7 +84,7 @@ private struct ConnectionPair: ~Copyable {
             // a payload that was released is not there any more to be refused
             if withReceiver(unit.token, { [now] in $0.retry(unit.id, at: now) }) == true { pending.remove(at: index) }
         case 13: if commands.byte() < 96 { cut() }
-        case 14: reconnect()
+        case 14: if commands.flag() { reconnect() } else { reconnectUnnoticed() }
         case 15:
             let index = commands.number(below: jobs.count)
             guard commands.byte() < 12 else { return }
@@ -110,7 +114,7 @@ private struct ConnectionPair: ~Copyable {
             settle()
             if jobs.allSatisfy({ $0.end != nil }) { break }
             let after = (jobs.map(\.results.count), jobs.map(\.submitted), wires.map(\.count), pending.count)
-            if before == after, let next = earliest(client.deadline, earliest(server?.deadline, parked.deadline)) { advance(max(.zero, next - now)) }
+            if before == after, let next = deadline() { advance(max(.zero, next - now)) }
         }
         for job in jobs { check(job) }
     }
@@ -123,7 +127,7 @@ private struct ConnectionPair: ~Copyable {
             let payload = Self.payload(result.id)
             require(result.digest == XXH64.digest(payload) || result.answer.status == .damaged, "unit \(result.id) was answered for another payload")
         }
-        guard end.status == .completed else { return require(job.isCancelled || wasForgotten, "a job ended as \(end)") }
+        guard end.status == .completed else { return require(job.isCancelled || job.token.map(forgotten.contains) ?? false, "a job ended as \(end)") }
         require(job.results.map(\.id).sorted() == Array(1..<job.units + 1), "\(job.results.count) answers to \(job.units) units")
         require(end.proof == .proved, "a proof that is \(end.proof)")
     }
@@ -178,6 +182,7 @@ private struct ConnectionPair: ~Copyable {
             guard let index = jobs.firstIndex(where: { $0.key == key }) else { fatalError("an event of no job") }
             require(jobs[index].end == nil, "an event after a job's end")
             switch event {
+            case .accepted(let ticket): jobs[index].token = ticket.token
             case .result(let result): jobs[index].waiting.append(result)
             case .ended(let end):
                 jobs[index].end = end
@@ -202,6 +207,7 @@ private struct ConnectionPair: ~Copyable {
     @discardableResult
     private mutating func withReceiver<Result>(_ token: String, _ body: (inout FrameReceiver) -> Result) -> Result? {
         if let number = tokens[token] { return server?.withJob(number, body) }
+        if let number = ghostTokens[token] { return ghost?.withJob(number, body) }
         return parked.withJob(token, body)
     }
 
@@ -222,7 +228,8 @@ private struct ConnectionPair: ~Copyable {
         case .stalled, .failed: cut()
         case .opened(let number, _): if let token = server?.accept(number, at: now) { tokens[token] = number }
         case .resumeRequested(let number, let request):
-            guard let receiver = parked.take(request.token) else {
+            let stolen = ghostTokens.removeValue(forKey: request.token)
+            guard let receiver = parked.take(request.token) ?? stolen.flatMap({ ghost?.takeJob($0, at: now) }) else {
                 server?.reject(number, .unknownToken)
                 return
             }
@@ -241,6 +248,34 @@ private struct ConnectionPair: ~Copyable {
         for number in server?.jobNumbers ?? [] { if let receiver = server?.takeJob(number, at: now) { parked.park(receiver, at: now) } }
         tokens = [:]
         server = nil
+    }
+
+    /// The client comes back before the server has missed it.
+    private mutating func reconnectUnnoticed() {
+        guard !isCut else { return reconnect() }
+        missGhost()
+        ghost = server.take()
+        ghostTokens = tokens
+        (wires, tokens) = ([[], [], [], []], [:])
+        client.disconnected(at: now)
+        isCut = true
+        reconnect()
+    }
+
+    private mutating func missGhost() {
+        for number in ghost?.jobNumbers ?? [] { if let receiver = ghost?.takeJob(number, at: now) { parked.park(receiver, at: now) } }
+        ghost = nil
+        ghostTokens = [:]
+    }
+
+    /// What the ghost says reaches nobody.
+    private mutating func see(ofGhost output: ConnectionOutput<ServerConnection.Event>) {
+        guard case .event(let event) = output else { return }
+        switch event {
+        case .job(let number, let event): if let token = ghostTokens.first(where: { $0.value == number })?.key { see(event, token) }
+        case .stalled, .failed: missGhost()
+        case .ready, .opened, .resumeRequested: break
+        }
     }
 
     private mutating func reconnect() {
@@ -283,15 +318,21 @@ private struct ConnectionPair: ~Copyable {
         wires[1][0].bytes = bytes
     }
 
+    private mutating func deadline() -> Instant? {
+        earliest(earliest(client.deadline, parked.deadline), earliest(server?.deadline, ghost?.deadline))
+    }
+
     private mutating func advance(_ duration: Duration) {
         let end = now + duration
         for _ in 0..<64 {
-            guard let next = earliest(client.deadline, earliest(server?.deadline, parked.deadline)), next <= end else { break }
+            guard let next = deadline(), next <= end else { break }
             now = max(now, next)
             client.handleTimeout(at: now)
             server?.handleTimeout(at: now)
+            ghost?.handleTimeout(at: now)
             parked.handleTimeout(at: now)
-            for deadline in [client.deadline, server?.deadline, parked.deadline] { require(deadline.map { $0 > now } ?? true, "a deadline stays at \(now)") }
+            let left = deadline()
+            require(left.map { $0 > now } ?? true, "a deadline stays at \(now)")
             settle()
         }
         now = max(now, end)
@@ -315,11 +356,15 @@ private struct ConnectionPair: ~Copyable {
                 case .event(let event): see(event)
                 }
             }
+            if let output = ghost?.poll(at: now) {
+                isQuiet = false
+                see(ofGhost: output)
+            }
             if let event = parked.poll() {
                 isQuiet = false
                 switch event {
                 case .job(let token, let event): see(event, token)
-                case .forgotten: wasForgotten = true
+                case .forgotten(let token): forgotten.insert(token)
                 }
             }
             if isQuiet { break }
