@@ -1,6 +1,7 @@
 import ArgumentParser
 import EveryframeServer
 import Foundation
+import FrameTransport
 import Logging
 import ServiceLifecycle
 import UnixSignals
