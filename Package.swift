@@ -82,7 +82,7 @@ let testTargets: [Target] = [
     tests("WebRTCTests", ["Wire", "Ciphers", "WebRTC", "ICE", "DTLS", "SCTP", "NetworkSimulator", nioCore]),
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore], exclude: ["Vectors"]),
-    tests("MediaTests", ["Media"]),
+    tests("MediaTests", ["Media"], exclude: ["Servers"]),
     tests("EveryframeTests", ["Everyframe", "FrameTransport", "Media", nioCore]),
     tests("InferenceTests", ["Media", "Inference"], exclude: ["Fixtures"]),
     tests(

@@ -217,6 +217,7 @@ private struct ConnectionPair: ~Copyable {
             require(XXH64.digest(frame.payload) == XXH64.digest(Self.payload(frame.id)), "unit \(frame.id) is not what was sent")
             require(!pending.contains { $0.token == token && $0.id == frame.id }, "unit \(frame.id) comes twice")
             pending.append((token, frame.id))
+        case .lost: break
         case .finished(let last): withReceiver(token) { [now] in $0.settle(below: last + 1, at: now) }
         case .ended: pending.removeAll { $0.token == token }
         }

@@ -17,6 +17,7 @@ struct Source {
         case .file(let path): try openFile(path)
         case .url(let text): try openURL(text, location)
         case .descriptor(let number, let name):
+            guard fcntl(number, F_GETFD) >= 0 else { throw .badLocation(location: location.description, reason: "it is not open") }
             descriptor = number
             format = try name.map { name throws(MediaError) in try Self.container(named: name, location) }
             options = Self.containersWithoutLinks
