@@ -1,11 +1,11 @@
-package import NIOCore
+import NIOCore
 package import Wire
 
 /// A unit that arrived whole and as it was sent.
 package struct ReceivedFrame: Hashable, Sendable {
     package var id: Int
     package var info: FrameInfo
-    package var payload: ByteBuffer
+    package var payload: FramePayload
     /// What `info.configuration` refers to.
     package var configuration: CodecConfiguration?
     /// How often it was sent before.
@@ -322,16 +322,23 @@ package struct FrameReceiver: ~Copyable, Sendable {
 /// A frame whose bytes have not all come.
 struct PartialFrame: Sendable {
     var header: FrameHeader
-    var bytes: ByteBuffer
+    var payload: FramePayload
+    var digest = XXH64.Running()
     /// Its bytes are passed over: it is here already.
     var isIgnored: Bool
     var count: Int
 
-    /// Grows with what has come, not with what was promised.
+    init(header: FrameHeader, isIgnored: Bool) {
+        self.header = header
+        self.isIgnored = isIgnored
+        payload = FramePayload()
+        count = 0
+    }
+
     mutating func append(_ piece: ByteBuffer) {
-        if bytes.writableBytes < piece.readableBytes {
-            bytes.reserveCapacity(min(header.length, max(4 * bytes.readableBytes, bytes.readableBytes + piece.readableBytes)))
-        }
-        bytes.writeImmutableBuffer(piece)
+        count += piece.readableBytes
+        guard !isIgnored else { return }
+        payload.append(piece)
+        digest.add(piece)
     }
 }
