@@ -140,6 +140,11 @@ extension SourceFrame {
     }
 }
 
+extension AccessUnit {
+    /// A server decodes it; a palette beside it is nothing that the wire carries.
+    var canTravel: Bool { CodecRules.isDecodable(parameters.codec) && parameters.palette.isEmpty }
+}
+
 extension SourceFrame {
     /// Its picture refers to no other.
     var isIndependent: Bool {

@@ -1,5 +1,6 @@
 import FrameTransport
 import Logging
+import Media
 import NIOCore
 import WebRTCNIO
 import Wire
@@ -288,6 +289,9 @@ struct JobPlan: Sendable {
             first = try await source.next()
         } catch {
             throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
+        }
+        if case .unit(let unit, _)? = first?.content, !unit.canTravel {
+            throw StreamError(.sourceFailed, "\(unit.parameters.codec) cannot travel as it is stored: choose --encoding png or jpeg")
         }
         let encoding = first.map { FrameEncoder.encoding(configuration.encoding, for: $0) } ?? configuration.encoding ?? .source
         encoder = FrameEncoder(encoding: encoding)

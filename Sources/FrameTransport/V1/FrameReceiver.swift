@@ -163,16 +163,12 @@ package struct FrameReceiver: ~Copyable, Sendable {
         self.limits = limits.consistent
         self.settings = settings
         acceptedAt = now
-        var window = min(request.window ?? self.limits.framesInFlight, self.limits.framesInFlight)
-        // a decoder keeps units back: fewer would be a deadlock
-        if request.encoding == .source { window = max(window, min(Self.leastSourceWindow, self.limits.framesInFlight)) }
-        self.window = window
+        let most = self.limits.window(of: request.encoding)
+        // a decoder keeps units back: fewer than the least would be a deadlock
+        window = request.encoding == .source ? max(min(request.window ?? most, most), JobLimits.leastSourceWindow) : min(request.window ?? most, most)
         if let limit = request.timeLimit { timers[.timeLimit] = now + limit }
         timers[.parked] = now + self.limits.resumeLifetime
     }
-
-    /// H.264 and HEVC reorder by up to 16, a decoder with frame threads keeps one unit for each of them.
-    package static let leastSourceWindow = 40
 
     // MARK: The application's verbs
 
