@@ -39,7 +39,7 @@ extension FrameSender {
         guard header.result.sequence == arrived + 1 else {
             return fail(.protocolViolation, "result \(header.result.sequence) after \(arrived)")
         }
-        guard header.length <= min(limits.resultBytes, settings.resultBytes), header.length + resultBytes <= request.resultWindow || resultSizes.isEmpty
+        guard header.length <= min(limits.resultBytes, settings.resultBytes), header.length + resultBytes <= request.resultWindow || resultBytes == 0
         else {
             return fail(.protocolViolation, "a result of \(header.length) bytes beyond the window")
         }
