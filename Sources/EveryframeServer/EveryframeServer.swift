@@ -29,7 +29,8 @@ public struct EveryframeServer: Service {
     ///   - metrics: what `GET /metrics` answers with; nil: nothing does.
     ///   - onListening: told the HTTP port once it is open.
     public init(
-        configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil, onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+        configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil,
+        onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
     ) async throws(ServerError) {
         self.configuration = configuration
         self.onListening = onListening
