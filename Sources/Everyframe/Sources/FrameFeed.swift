@@ -140,9 +140,9 @@ extension SourceFrame {
     }
 }
 
-extension AccessUnit {
-    /// A server decodes it; a palette beside it is nothing that the wire carries.
-    var canTravel: Bool { CodecRules.isDecodable(parameters.codec) && parameters.palette.isEmpty }
+extension CodecParameters {
+    /// A server decodes it; a palette beside it is nothing that the wire carries, and uncompressed video is pixels.
+    var canTravel: Bool { CodecRules.isDecodable(codec) && codec != "rawvideo" && palette.isEmpty }
 }
 
 extension SourceFrame {

@@ -1,6 +1,5 @@
 import FrameTransport
 import Logging
-import Media
 import NIOCore
 import WebRTCNIO
 import Wire
@@ -290,10 +289,10 @@ struct JobPlan: Sendable {
         } catch {
             throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
         }
-        if case .unit(let unit, _)? = first?.content, !unit.canTravel {
-            throw StreamError(.sourceFailed, "\(unit.parameters.codec) cannot travel as it is stored: choose --encoding png or jpeg")
-        }
         let encoding = first.map { FrameEncoder.encoding(configuration.encoding, for: $0) } ?? configuration.encoding ?? .source
+        if encoding == .source, let first {
+            guard case .unit = first.content else { throw FrameEncoder.noUnits }
+        }
         encoder = FrameEncoder(encoding: encoding)
         isDependent = encoding == .source && first?.isIndependent == false
         if encoding != .source, configuration.stride > 1 {
