@@ -139,7 +139,7 @@ actor FrameHub {
     private func readMail() {
         let now = Instant.now
         for note in mailbox.takeAll() {
-            guard let job = jobs[note.token] else { continue }
+            guard let job = jobs[note.token], !job.isEnded else { continue }
             var given: Int?
             withReceiver(note.token) { receiver in
                 switch note.event {
