@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Writes the seeds that are made by hand to Fuzz/Corpus: small valid inputs, one per thing that a parser knows. Run it again after a change."""
 import base64
+import json
 import pathlib
+import struct
 
 CORPUS = pathlib.Path(__file__).parent / "Corpus"
 
@@ -96,3 +98,82 @@ seed("sctp-packets", "init-twice", framed(sctp(0, sctp_chunk(1, 0, INIT)), sctp(
 seed("sctp-packets", "stranger", framed(
     sctp(7, sctp_chunk(0, 3, bytes.fromhex("00000001000000000000003203000000") + b"x")), sctp(7, sctp_chunk(3, 0, bytes(12))),
     sctp(7, sctp_chunk(6, 0, b"")), sctp(7, sctp_chunk(8, 1, b"")), sctp(7, sctp_chunk(130, 0, bytes.fromhex("000d00120000000100000001000000010000")))))
+
+
+# everyframe.v1's parsers: the first byte chooses, headers are given their length and check by the target.
+def messagepack(value):
+    if value is None or isinstance(value, bool):
+        return bytes([0xC0 if value is None else 0xC2 + value])
+    if isinstance(value, int):
+        return bytes([value]) if 0 <= value < 128 else b"\xd3" + value.to_bytes(8, "big", signed=True)
+    if isinstance(value, str):
+        return bytes([0xD9, len(value.encode())]) + value.encode()
+    if isinstance(value, list):
+        return bytes([0x90 + len(value)]) + b"".join(map(messagepack, value))
+    return bytes([0x80 + len(value)]) + b"".join(messagepack(key) + messagepack(each) for key, each in value.items())
+
+
+TOKEN = "00112233445566778899aabbccddeeff"
+COUNTS = {"received": 9, "decoded": 9, "answered": 8, "taken": 7, "failed": 0, "retries": 1, "dropped": {"late": 2}}
+CREDIT = {"credit_id": 64, "credit_bytes": 1000000}
+MESSAGES = {
+    "hello": {"versions": [1], "max_message": 262144, "agent": "x", "format": "json", "encodings": ["jpeg"], "compressions": ["lz4"], "limits": {
+        "jobs": 4, "frame_bytes": 1000, "frame_pixels": 99, "frames_in_flight": 8, "bytes_in_flight": 9, "result_bytes": 9, "configurations": 2,
+        "configuration_bytes": 9, "tries": 3, "resume_ms": 1000}, "extra": {"models": []}},
+    "open": {"job": 1, "encoding": "jpeg", "window": 8, "result_format": "json", "result_window": 9, "time_limit_ms": 5, "drop": {"policy": "max_lag", "ms": 4},
+             "parameters": {"a": [1, None, True]}},
+    "resume": {"job": 1, "token": TOKEN, "taken": 3, "have": 5},
+    "finish": {"job": 1, "last": 9, "dropped": {"late": 1}, "error": "e"},
+    "accepted": {"job": 1, "token": TOKEN, "lifetime_ms": 60000, **CREDIT},
+    "rejected": {"job": 1, "reason": "protocol", "message": "m"},
+    "resumed": {"job": 1, "lifetime_ms": 1, "received": 4, "acknowledged": 3, "taken": 2, "digest": "0123456789abcdef", **CREDIT},
+    "ack": {"job": 1, "received": 4, "acknowledged": 3, **CREDIT},
+    "retry": {"job": 1, "ids": [1, 2]},
+    "progress": {"job": 1, "counts": COUNTS, "elapsed_ms": 5, "stages": {"infer": {"count": 1, "total_us": 5, "p50_us": 5, "p99_us": 5}}},
+    "end": {"job": 1, "status": "failed", "reason": "source", "message": "m", "counts": COUNTS, "digest": "0123456789abcdef"},
+}
+for kind, fields in MESSAGES.items():
+    message = {"type": kind, **fields}
+    seed("v1-parsers", "text-" + kind, b"\2" + json.dumps(message, separators=(",", ":")).encode())
+    if kind in ("hello", "open", "end"):
+        seed("v1-parsers", "packed-" + kind, b"\1" + messagepack(message))
+seed("v1-parsers", "messagepack", b"\0" + bytes.fromhex("8fa161c0a162c3a163d6070102030401c2a16493cb3fe0000000000000ca3fc00000cfffffffffffffffff") + bytes(30))
+seed("v1-parsers", "chunk", b"\3" + bytes.fromhex("11000001000004000000000000000007") + b"bytes")
+seed("v1-parsers", "frame", b"\4" + struct.pack(">BBHIQqqqIIIHHBBBBBBBBBBHIQHH", 16, 22, 1, 4, 7, 5, 5, -1 << 63, 1, 25, 1, 8, 8, 3, 1, 0, 1, 6, 1, 1, 1, 1, 0, 0, 0, 9, 1, 1) + b"data")
+seed("v1-parsers", "result", b"\5" + struct.pack(">BBHIQQQqqIIQqIIIIIIIHHBBBB", 32, 28, 1, 1, 1, 1, 1, 5, -1 << 63, 1, 25, 9, 0, 1, 2, 3, 4, 5, 6, 1, 8, 8, 0, 1, 1, 1) + b"\xc0j")
+seed("v1-parsers", "configuration", b"\6" + struct.pack(">BBHHHHHIIii16s", 18, 12, 1, 1, 8, 8, 0, 3, 0, -99, -99, b"h264") + b"abc")
+
+# The server with a client that behaves at first: hello, open, accept; frames whole, in pieces, damaged, refused; answers; farewell.
+GREET = bytes([0, 0, 0, 0, 0, 0])
+OPEN = bytes([1, 1, 1, 200, 0, 0, 0, 0, 16, 0, 0, 0])
+UNIT = bytes([6, 1, 5, 50, 0, 0, 5, 1])
+PIECES = bytes([6, 1, 5, 200, 0, 0, 5, 0, 40, 0, 200, 0, 200, 0, 200])
+DAMAGED = bytes([6, 1, 5, 50, 0, 0, 0, 1])
+ANSWERS = bytes([19, 1, 2, 0, 3, 0, 18, 1, 1, 19, 1, 1, 0, 30, 0])
+TAKEN = bytes([3, 1, 1, 0, 0, 3, 1, 2, 0, 0])
+seed("v1-server", "job", bytes([0]) + GREET + OPEN + UNIT + PIECES + ANSWERS + TAKEN + bytes([4, 1, 0, 0, 0, 0, 14, 30, 30, 5, 1, 1, 0, 0]))
+seed("v1-server", "retry", bytes([3]) + GREET + OPEN + DAMAGED + UNIT + bytes([6, 1, 5, 50, 0, 225, 5, 1, 21, 1, 2, 3, 14, 100, 250]) + ANSWERS + TAKEN)
+seed("v1-server", "resume", bytes([1]) + GREET + OPEN + UNIT + UNIT + ANSWERS + bytes([23, 0]) + GREET + bytes([2, 0, 1, 1, 0, 0, 0, 17, 0]) + UNIT + TAKEN)
+seed("v1-server", "source", bytes([1]) + GREET + OPEN[:2] + b"\0" + OPEN[3:] + bytes([11, 9, 1, 1]) + UNIT[:4] + bytes([1]) + UNIT[5:] + bytes([21, 1, 1, 0, 21, 1, 5, 1]) + ANSWERS)
+seed("v1-server", "silence", bytes([0]) + GREET + OPEN + UNIT + bytes([14, 250, 250]))
+
+# The client with a server that behaves at first.
+GREET = bytes([0, 200, 9, 0, 200, 3, 8, 9, 1, 0, 0, 0])
+OPEN = bytes([2, 1, 0, 10, 0, 0, 20, 200, 0, 0])
+UNITS = bytes([3, 0, 7, 50, 0, 3, 0, 8, 90, 0, 3, 0, 9, 0, 0])
+RESULT = bytes([18, 0, 0, 10, 0, 0, 0, 1])
+ACK = bytes([14, 2, 0, 30, 200, 0, 0])
+seed("v1-client", "job", bytes([0]) + GREET + OPEN + UNITS + ACK + RESULT + RESULT + bytes([18, 0, 0, 90, 0, 0, 0, 0, 0, 7, 3, 0, 6, 0, 17, 0, 0, 0, 0, 0]))
+seed("v1-client", "retry", bytes([3]) + GREET + OPEN + UNITS + bytes([16, 0, 2, 0, 1, 0, 0]) + RESULT + bytes([8, 0, 0, 25, 200, 200]))
+seed("v1-client", "resume", bytes([2]) + GREET + OPEN + UNITS + RESULT + bytes([1, 0]) + GREET + bytes([13, 3, 225, 1, 20, 200, 0, 0, 0]) + RESULT + bytes([7, 2, 0]))
+seed("v1-client", "ticket", bytes([0]) + GREET + bytes([2, 1, 226, 2, 13, 4, 0, 2, 20, 200, 0, 0, 0]) + UNITS + RESULT)
+seed("v1-client", "source", bytes([0]) + GREET + OPEN[:1] + b"\0" + OPEN[2:] + UNITS + ACK + RESULT)
+
+# Both: units, answers in another order, a cut in the middle, damage, a refusal.
+SEND, ALL, ANSWER, TAKE = bytes([5, 0, 3]), bytes([2]), bytes([7, 1, 50, 7, 0, 3]), bytes([10, 0, 2])
+seed("v1-pair", "job", bytes([0xE0]) + ALL * 3 + SEND + ALL * 2 + ANSWER + ALL + TAKE + ALL + SEND + ALL + ANSWER)
+seed("v1-pair", "cut", bytes([0xE7]) + ALL * 3 + SEND + ALL + ANSWER + bytes([0, 2, 1, 13, 0, 3, 90, 14, 1]) + ALL * 3 + SEND + ALL + bytes([13, 0]))
+seed("v1-pair", "damage", bytes([0xE1]) + ALL * 3 + SEND + bytes([16, 9, 0, 1, 2]) + SEND + ALL + bytes([12, 0, 0]) + ALL * 2 + ANSWER + TAKE)
+seed("v1-pair", "source", bytes([0xE9]) + ALL * 3 + SEND + ALL * 2 + ANSWER + ALL + TAKE + bytes([4, 250, 13, 0, 14, 1]) + ALL * 2 + SEND + ALL)
+seed("v1-pair", "cancel", bytes([0x94]) + ALL * 3 + SEND + ALL * 2 + ANSWER + bytes([15, 1, 0]) + ALL * 2 + TAKE)
+seed("v1-pair", "unnoticed", bytes([0xE5]) + ALL * 3 + SEND + ALL * 2 + ANSWER + bytes([2, 14, 0]) + ALL * 3 + SEND + ALL + TAKE + bytes([14, 0, 4, 250]) + ALL * 2)

@@ -171,15 +171,24 @@ struct StreamConnection: Sendable {
 public final class StreamRun: Sendable {
     private let line: Handoff<StreamResult, StreamError>
     private let task: Task<StreamSummary, any Error>
+    /// Where the stream stands; for one consumer. A slow one sees the newest only.
+    public let progress: AsyncStream<StreamProgress>
 
     fileprivate init(client: EveryframeClient, source: some FrameSource) {
         let line = Handoff<StreamResult, StreamError>(capacity: 1)
         self.line = line
+        let (progress, standing) = AsyncStream.makeStream(of: StreamProgress.self, bufferingPolicy: .bufferingNewest(1))
+        self.progress = progress
         task = Task {
+            defer { standing.finish() }
+            var handlers = EveryframeClient.Handlers()
+            handlers.onResult = { result in
+                // acknowledged only when it was taken
+                guard await line.hand(result) else { throw StreamError(.cancelled) }
+            }
+            handlers.onProgress = { standing.yield($0) }
             do {
-                let summary = try await client.run(source) { result in
-                    guard await line.put(result) else { throw StreamError(.cancelled) }
-                }
+                let summary = try await client.run(source, handlers: handlers)
                 await line.finish(summary.failure.map { .failure($0) } ?? .success(()))
                 return summary
             } catch {

@@ -17,6 +17,13 @@ actor Handoff<Element: Sendable, Failure: Error> {
         return true
     }
 
+    /// Adds an element and waits until somebody has taken it. False: nobody did.
+    func hand(_ element: Element) async -> Bool {
+        guard await put(element) else { return false }
+        while end == nil, !elements.isEmpty { await withCheckedContinuation { putter = $0 } }
+        return elements.isEmpty
+    }
+
     /// The next element; nil at the end.
     func next() async throws(Failure) -> Element? {
         while elements.isEmpty, end == nil { await withCheckedContinuation { taker = $0 } }

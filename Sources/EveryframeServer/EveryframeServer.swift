@@ -19,17 +19,21 @@ public struct EveryframeServer: Service {
     private let endpoint: UDPEndpoint
     private let pool: WorkPool
     private let hub: FrameHub
+    private let metrics: MetricsExporter?
     private let registry: SessionRegistry
     private let predictor: Predictor
     private let onListening: @Sendable (_ port: Int) async -> Void
 
     /// Loads the model and binds the UDP port; what is wrong with either is thrown here, before anything is served.
-    /// - Parameter onListening: told the HTTP port once it is open.
+    /// - Parameters:
+    ///   - metrics: what `GET /metrics` answers with; nil: nothing does.
+    ///   - onListening: told the HTTP port once it is open.
     public init(
-        configuration: ServerConfiguration, logger: Logger? = nil, onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+        configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil, onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
     ) async throws(ServerError) {
         self.configuration = configuration
         self.onListening = onListening
+        self.metrics = metrics
         log = logger ?? Logger(label: "everyframe.server")
         predictor = try await Predictor.load(configuration, logger: log)
         await PeerConnection.prepare()
@@ -50,7 +54,7 @@ public struct EveryframeServer: Service {
     /// Serves until the graceful shutdown of the service group, which finishes what is queued within the configured bound.
     public func run() async throws {
         let application = Application(
-            responder: Routes(configuration: configuration, registry: registry, model: predictor.name, log: log).responder(),
+            responder: Routes(configuration: configuration, registry: registry, hub: hub, predictor: predictor, metrics: metrics, log: log).responder(),
             configuration: .init(address: .hostname(configuration.host, port: configuration.port), serverName: "everyframe"),
             onServerRunning: { [log, predictor, endpoint, onListening, host = configuration.host] channel in
                 let port = channel.localAddress?.port ?? 0
@@ -89,12 +93,8 @@ public struct EveryframeServer: Service {
     /// Sessions that are open.
     package var sessionCount: Int { get async { await registry.count } }
 
-    /// Jobs of `everyframe.v1`, with or without a connection.
-    package var jobCount: Int { get async { await hub.jobCount } }
-    /// Bytes that jobs hold.
-    package var held: (payload: Int, pictures: Int, results: Int) { get async { await hub.held } }
-    /// Units that have an answer, of all jobs there are.
-    package var answeredUnits: Int { get async { await hub.answeredUnits } }
+    /// Of the jobs of `everyframe.v1`, with or without a connection.
+    package var state: HubState { get async { await hub.state } }
     /// Of the first socket.
     package var udpPort: Int { endpoint.localAddresses.first.map { Int($0.port) } ?? 0 }
 

@@ -8,7 +8,9 @@ import WebRTC
 struct Routes {
     let configuration: ServerConfiguration
     let registry: SessionRegistry
-    let model: String
+    let hub: FrameHub
+    let predictor: Predictor
+    let metrics: MetricsExporter?
     let log: Logger
 
     func responder() -> RouterResponder<BasicRequestContext> {
@@ -16,7 +18,14 @@ struct Routes {
         router.add(middleware: FaultMiddleware(log: log))
         router.post("initialise_webrtc_worker") { request, _ in try await initialise(request) }
         for path in ["healthz", "readiness"] as [RouterPath] {
-            router.get(path) { _, _ in Response(json: ["status": "ok", "model": .string(model), "sessions": .integer(await registry.count)]) }
+            router.get(path) { _, _ in Response(json: ["status": "ok", "model": .string(predictor.name), "sessions": .integer(await registry.count)]) }
+        }
+        if let metrics {
+            router.get("metrics") { _, _ in
+                ServerMetrics.report(await hub.state, predictor.batches)
+                return Response(
+                    status: .ok, headers: [.contentType: MetricsExporter.contentType], body: .init(byteBuffer: ByteBuffer(string: metrics.text)))
+            }
         }
         return router.buildResponder()
     }

@@ -4,7 +4,7 @@ import CFFmpeg
 /// One thread at a time.
 ///
 /// Pictures come out in the order of presentation, each with the id of the unit that it came from, upright, in the unit's time. A unit gives
-/// one picture, or none (hidden, cut, one field of two, damaged); a few old codecs put two into one.
+/// one picture, or none (hidden, cut, one field of two, damaged); a strange one may hold more (`isExtra`).
 package final class AccessUnitDecoder {
     package struct Configuration: Sendable {
         /// What frames are handed out as; nil: `bgr24` for sources made of RGB, `i420` or `nv12` for all others, whichever costs less.
@@ -34,6 +34,8 @@ package final class AccessUnitDecoder {
         package var frame: VideoFrame
         /// The decoder had to make up parts of it.
         package var isConcealed: Bool
+        /// Its unit has had a picture before.
+        package var isExtra: Bool
     }
 
     package struct Output: Sendable {
@@ -41,12 +43,14 @@ package final class AccessUnitDecoder {
         /// Units that were not understood. Exact while pictures are decoded one at a time (`lowDelay`, one thread); with several threads the
         /// units of the last ones may be mistaken for one another when the stream ends.
         package var refused: [(id: Int, reason: String)] = []
+
+        package init() {}
     }
 
     /// Of the units to come. Colour is looked at when a decoder starts.
     package var facts: StreamFacts
     package private(set) var parameters: CodecParameters
-    /// Pictures that came later than `maximumDelay` says, or twice, and were left out: only nonsense does that.
+    /// Pictures that came later than `maximumDelay` says and were left out, so that it holds: only nonsense does that.
     package private(set) var strayPictures = 0
 
     private let configuration: Configuration
@@ -159,18 +163,22 @@ package final class AccessUnitDecoder {
     }
 
     private func take(_ picture: AVFrame, _ output: inout Output) {
-        guard let unit = pending.take(tag: picture.pts) else {
+        guard let unit = pending.take(tag: picture.pts, within: maximumDelay) else {
             strayPictures += 1
             return
         }
-        guard !unit.facts.isDiscard else { return }
+        if unit.facts.isDiscard {
+            // in a stream without times it takes its time nevertheless
+            if unit.facts.pts == nil, picture.pkt_dts == FFmpeg.noPTS { _ = clock.time(of: unit.facts, decodedAt: nil) }
+            return
+        }
         do throws(MediaError) {
             try checkSize(Int(picture.width), Int(picture.height), limit: configuration.pixelLimit)
             var frame = try pictures.upright(picture, declared: unit.orientation)
             frame.timeBase = unit.timeBase
             frame.pts = clock.time(of: unit.facts, decodedAt: picture.pkt_dts == FFmpeg.noPTS ? nil : picture.pkt_dts)
             let isConcealed = picture.decode_error_flags != 0 || picture.flags & AV_FRAME_FLAG_CORRUPT != 0
-            output.pictures.append(Picture(id: unit.id, frame: frame, isConcealed: isConcealed))
+            output.pictures.append(Picture(id: unit.id, frame: frame, isConcealed: isConcealed, isExtra: unit.hasPicture))
         } catch {
             output.refused.append((unit.id, error.description))
         }

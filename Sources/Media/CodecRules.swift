@@ -4,7 +4,8 @@ import CFFmpeg
 package enum CodecRules {
     /// Whether each access unit decodes without any other, so that several may be decoded at once.
     package static func isIntraOnly(_ codec: String) -> Bool {
-        avcodec_descriptor_get_by_name(codec).map { $0.pointee.props & Int32(AV_CODEC_PROP_INTRA_ONLY) != 0 } ?? false
+        // FFmpeg says it of PNG only in later versions
+        codec == "png" || avcodec_descriptor_get_by_name(codec).map { $0.pointee.props & Int32(AV_CODEC_PROP_INTRA_ONLY) != 0 } ?? false
     }
 
     /// Whether a stranger's units of this codec are decoded here: FFmpeg's own decoders of real video, and dav1d.

@@ -55,6 +55,8 @@ package final class PacketReader {
     private var container: Container
     private var configuration = 1
     private var hasReadAny = false
+    /// Where a stream without any times has come to: its units follow each other.
+    private var untimed: Int64 = 0
     private var codecID: AVCodecID
     private var waiting: [AccessUnit] = []
     private var hasEnded = false
@@ -86,8 +88,7 @@ package final class PacketReader {
     /// The next access unit; nil after the last.
     package func next() throws(MediaError) -> AccessUnit? {
         guard let unit = try waiting.isEmpty ? read() : waiting.removeFirst() else { return nil }
-        // times of decoding only grow, and nothing is shown before it is decoded
-        if range.isOver(unit.facts, reorders: CodecRules.reorders(codecID)) {
+        if range.isOver(unit.facts, reorders: CodecRules.reorders(codecID), otherwise: untimed) {
             hasEnded = true
             waiting = []
             return nil
@@ -113,7 +114,8 @@ package final class PacketReader {
         var facts = UnitFacts(content)
         if facts.isCorrupt { damage.corruptUnits += 1 }
         if facts.duration == 0, facts.pts == nil { facts.duration = usualDuration }
-        if range.isCut(facts) { facts.isDiscard = true }
+        if range.isCut(facts, otherwise: untimed) { facts.isDiscard = true }
+        if facts.pts == nil, facts.dts == nil { untimed = untimed &+ facts.duration }
         return AccessUnit(
             facts: facts, bytes: Array(UnsafeBufferPointer(start: content.data, count: Int(max(0, content.size)))), parameters: parameters,
             configuration: configuration)
@@ -153,7 +155,7 @@ package final class PacketReader {
         // no index, or nothing to begin with before: from the very beginning
         container = try Container(location, interruption)
         parameters = CodecParameters(container.stream.pointee.codecpar.pointee)
-        (configuration, hasReadAny, damage, hasEnded) = (1, false, Damage(), false)
+        (configuration, hasReadAny, damage, hasEnded, untimed) = (1, false, Damage(), false, 0)
     }
 
     /// Fills `waiting` if the next keyframe is shown at `first` or before and decodes by itself; else says where it ended up.
@@ -190,15 +192,18 @@ private struct ShownRange {
         end = ticks(options.end)
     }
 
-    /// Where a unit has no time of presentation, that of decoding must do.
-    func isCut(_ unit: UnitFacts) -> Bool {
-        guard let time = unit.pts ?? unit.dts else { return false }
+    /// Where a unit has no time of presentation, that of decoding must do: then the edges are off by as much as pictures are reordered.
+    func isCut(_ unit: UnitFacts, otherwise untimed: Int64) -> Bool {
+        let time = unit.pts ?? unit.dts ?? untimed
         return first.map { time < $0 } ?? false || end.map { time >= $0 } ?? false
     }
 
-    func isOver(_ unit: UnitFacts, reorders: Bool) -> Bool {
+    /// Times of decoding only grow, and nothing is shown before it is decoded.
+    func isOver(_ unit: UnitFacts, reorders: Bool, otherwise untimed: Int64) -> Bool {
         guard let end else { return false }
         if let dts = unit.dts { return dts >= end }
-        return !reorders && unit.pts.map { $0 >= end } ?? false
+        if let pts = unit.pts { return !reorders && pts >= end }
+        // the largest picture buffer is 16
+        return untimed >= end &+ 17 &* unit.duration
     }
 }

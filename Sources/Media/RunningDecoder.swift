@@ -26,7 +26,9 @@ final class RunningDecoder {
         context.pointee.sample_aspect_ratio = AVRational(num: Int32(facts.sampleAspectRatio.numerator), den: Int32(max(1, facts.sampleAspectRatio.denominator)))
         context.pointee.pkt_timebase = facts.timeBase.rational
         context.pointee.thread_count = Int32(clamping: configuration.threads)
-        context.pointee.max_pixels = Int64(configuration.pixelLimit)
+        // FFmpeg counts blocks and margins around a picture, too; the picture itself is checked when it is there
+        let limit = min(configuration.pixelLimit, 1 << 40)
+        context.pointee.max_pixels = Int64(limit + limit / 4 + 1 << 20)
         let isDav1d = String(cString: codec.pointee.name) == "libdav1d"
         if configuration.lowDelay {
             context.pointee.thread_type = FF_THREAD_SLICE
@@ -111,9 +113,10 @@ struct PendingUnits {
         return first + Int64(units.count) - 1
     }
 
-    mutating func take(tag: Int64) -> PendingUnit? {
-        let index = tag &- first
-        guard index >= 0, index < units.count else { return nil }
+    /// Nil for one that is older than `delay` units before the last.
+    mutating func take(tag: Int64, within delay: Int) -> PendingUnit? {
+        let (index, isBelow) = tag.subtractingReportingOverflow(first)
+        guard !isBelow, index >= max(0, units.count - 1 - delay), index < units.count else { return nil }
         let unit = units[Int(index)]
         units[Int(index)].hasPicture = true
         return unit

@@ -35,6 +35,7 @@ enum ExitStatus: Int32 {
         case .refused: self = .refused
         case .connectionLost, .stalled, .endedByServer: self = .connectionLost
         case .resultHandlerFailed: self = .writeFailed
+        case .proofFailed: self = .framesFailed
         case .cancelled: self = .interrupted
         default: self = .internal
         }

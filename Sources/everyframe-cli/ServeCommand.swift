@@ -1,6 +1,7 @@
 import ArgumentParser
 import EveryframeServer
 import Foundation
+import FrameTransport
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -26,14 +27,26 @@ struct ServeCommand: AsyncParsableCommand {
     var model: String?
     @Option(help: "Frames in the engine at once (EVERYFRAME_REQUESTS_IN_FLIGHT; default: the engine's choice).")
     var requestsInFlight: Int?
+    @Option(help: "Frames of one batch, gathered over all sessions (EVERYFRAME_BATCH_SIZE; default 1; more gains on machines with many cores).")
+    var batchSize: Int?
+    @Option(help: "Milliseconds that a batch which is not full waits for more (EVERYFRAME_BATCH_WAIT; default 2).")
+    var batchWait: Int?
     @Option(help: "Threads that decode pictures (EVERYFRAME_DECODE_THREADS; default: one a core).")
     var decodeThreads: Int?
     @Option(help: "Key that clients must show (EVERYFRAME_API_KEY, which keeps it out of process lists; default: none).")
     var apiKey: String?
     @Option(help: "Sessions at once (EVERYFRAME_MAX_SESSIONS; default 64).")
     var maxSessions: Int?
-    @Option(help: "Frames of a session between network and answer (EVERYFRAME_PIPELINE_FRAMES; default 16).")
+    @Option(help: "Decoded frames of a session on their way to the answer (EVERYFRAME_PIPELINE_FRAMES; default 16).")
     var pipelineFrames: Int?
+    @Option(help: "The same in MiB of pixels (EVERYFRAME_PIPELINE_MIB; default 256).")
+    var pipelineMib: Int?
+    @Option(help: "Frames of a job that a client may have sent without taking their answers (EVERYFRAME_WINDOW_FRAMES; default 64).")
+    var windowFrames: Int?
+    @Option(help: "MiB of a job's frames that wait here to be decoded (EVERYFRAME_WINDOW_MIB; default 64).")
+    var windowMib: Int?
+    @Option(help: "Seconds that a job is kept when its connection is lost (EVERYFRAME_RESUME_TIME; default 60).")
+    var resumeTime: Int?
     @Option(help: "Seconds a session may last (EVERYFRAME_SESSION_TIMEOUT or WEBRTC_MODAL_FUNCTION_TIME_LIMIT; default: no limit).")
     var sessionTimeout: Int?
     @Option(help: "Seconds a session may be idle (EVERYFRAME_IDLE_TIMEOUT; default 60).")
@@ -48,9 +61,10 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         try Log.start(logLevel, default: .info)
         let log = Logger(label: "everyframe.server")
+        let metrics = MetricsExporter.bootstrap()
         let server: EveryframeServer
         do throws(ServerError) {
-            server = try await EveryframeServer(configuration: try serverConfigurationOrDefault(), logger: log)
+            server = try await EveryframeServer(configuration: try serverConfigurationOrDefault(), metrics: metrics, logger: log)
         } catch {
             log.critical("\(error)")
             throw ExitStatus(error).code
@@ -91,6 +105,23 @@ struct ServeCommand: AsyncParsableCommand {
         }
         if let value = try pipelineFrames ?? Environment.value("EVERYFRAME_PIPELINE_FRAMES") {
             configuration.limits.framesInPipeline = try inRange(value, 1...1024, "pipeline-frames")
+        }
+        if let value = try batchSize ?? Environment.value("EVERYFRAME_BATCH_SIZE") { configuration.batchSize = try inRange(value, 1...1024, "batch-size") }
+        if let value = try batchWait ?? Environment.value("EVERYFRAME_BATCH_WAIT") {
+            configuration.batchWait = .milliseconds(try inRange(value, 0...10_000, "batch-wait"))
+        }
+        if let value = try pipelineMib ?? Environment.value("EVERYFRAME_PIPELINE_MIB") {
+            configuration.limits.pipelineBytes = try inRange(value, 1...1 << 20, "pipeline-mib") << 20
+        }
+        if let value = try windowFrames ?? Environment.value("EVERYFRAME_WINDOW_FRAMES") {
+            configuration.limits.job.framesInFlight = try inRange(value, 1...65_536, "window-frames")
+        }
+        if let value = try windowMib ?? Environment.value("EVERYFRAME_WINDOW_MIB") {
+            configuration.limits.job.bytesInFlight = try inRange(value, 1...1 << 20, "window-mib") << 20
+            configuration.limits.job.frameBytes = min(configuration.limits.job.frameBytes, configuration.limits.job.bytesInFlight)
+        }
+        if let value = try resumeTime ?? Environment.value("EVERYFRAME_RESUME_TIME") {
+            configuration.limits.job.resumeLifetime = .seconds(try inRange(value, 0...86_400, "resume-time"))
         }
         if let value = try sessionTimeout ?? Environment.value("EVERYFRAME_SESSION_TIMEOUT", "WEBRTC_MODAL_FUNCTION_TIME_LIMIT") {
             configuration.limits.sessionTime = .seconds(try inRange(value, 1...31_536_000, "session-timeout"))

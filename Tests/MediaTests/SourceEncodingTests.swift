@@ -31,7 +31,7 @@ struct Coding: CustomTestStringConvertible, Sendable {
         Coding("H.264, intra refresh", x264 + ["-x264-params", "intra-refresh=1:keyint=12"], ["mp4", "ts"]),
         Coding("H.264, interlaced", x264 + ["-flags", "+ildct+ilme", "-x264-params", "tff=1:bframes=2"], ["mp4", "ts", "mkv"]),
         Coding("HEVC, open GOPs", x265OpenGOP, ["mp4", "mkv", "ts", "hevc"]),
-        Coding("VP8, hidden units", vp8, ["webm", "mkv", "avi", "ivf"]),
+        Coding("VP8", vp8, ["webm", "mkv", "avi", "ivf"]),
         Coding(
             "VP9", ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "8", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "100k"],
             ["webm", "mp4", "ivf"]),

@@ -45,10 +45,10 @@ func firstDifference(_ mine: [Shown], _ judges: [Shown]) -> String? {
 
 extension Workshop {
     /// What the ffmpeg program shows of a file: the judge.
-    func judge(_ path: String, format: String? = nil, before: [String] = []) throws -> [Shown] {
+    func judge(_ path: String, format: String? = nil, after: [String] = []) throws -> [Shown] {
         let conversion = format.map { ["-sws_flags", "bilinear+accurate_rnd+full_chroma_int+full_chroma_inp", "-pix_fmt", $0] } ?? []
         let text = try output(
-            before + ["-copyts", "-i", path, "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "-1"] + conversion + ["-f", "framecrc", "-"])
+            ["-copyts", "-i", path, "-map", "0:v:0", "-vsync", "passthrough", "-enc_time_base", "-1"] + after + conversion + ["-f", "framecrc", "-"])
         return String(decoding: text, as: UTF8.self).split(separator: "\n").compactMap { line in
             let fields = line.split(separator: ",").map { $0.drop { $0 == " " } }
             guard fields.count >= 6, let pts = Int64(fields[2]), let size = Int(fields[4]), let sum = UInt32(fields[5].dropFirst(2), radix: 16) else {

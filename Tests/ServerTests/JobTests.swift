@@ -96,7 +96,7 @@ import WebRTCNIO
             let summary = try await task.value
             #expect(summary.failure?.code == .cancelled)
             await server.waitUntilEmpty()
-            #expect(await server.server.jobCount == 0)
+            #expect(await server.server.state.jobs == 0)
         }
     }
 
@@ -111,15 +111,15 @@ import WebRTCNIO
                 }
             }
             // the server comes to rest with the window full
-            while await server.server.held.results == 0 { await Task.yield() }
+            while await server.server.state.resultBytes == 0 { await Task.yield() }
             var last = -1
             while true {
-                let now = await server.server.answeredUnits
+                let now = await server.server.state.answered
                 if now == last, now > 0 { break }
                 last = now
                 try await Task.sleep(for: .milliseconds(100))
             }
-            #expect(await server.server.answeredUnits <= 2 + 8)
+            #expect(await server.server.state.answered <= 2 + 8)
             open.yield()
             open.finish()
             let summary = try await task.value

@@ -5,11 +5,14 @@ public import NIOCore
 
 /// Where frames come from. Ten lines make one:
 ///
-///     struct Screens: FrameSource {
-///         let folder: [URL]
-///         var index = 0
-///         mutating func … // or an actor, or a class: whatever `next()` needs
-///         func next() async throws -> SourceFrame? { … SourceFrame(encoded: bytes, as: .jpeg, width: 1280, height: 720) }
+///     actor Slides: FrameSource {
+///         private var left: [String]
+///         init(_ paths: [String]) { left = paths.reversed() }
+///         func next() throws -> SourceFrame? {
+///             guard let path = left.popLast() else { return nil }
+///             let bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+///             return SourceFrame(encoded: ByteBuffer(bytes: bytes), as: .jpeg, width: 1280, height: 720)
+///         }
 ///     }
 ///
 /// `next()` is called again only after it returned, and never after it returned nil.

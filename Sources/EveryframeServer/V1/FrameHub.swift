@@ -86,27 +86,20 @@ actor FrameHub {
         return connection.summary
     }
 
-    var connectionCount: Int { connections.count }
-    var jobCount: Int { jobs.count }
-
-    /// What all jobs hold, for metrics.
-    var held: (payload: Int, pictures: Int, results: Int) {
-        var held = (payload: 0, pictures: 0, results: 0)
+    /// What all jobs are and hold together.
+    var state: HubState {
+        var state = HubState()
         for (token, job) in jobs {
-            held.pictures += job.pipeline.pictureBytes
+            if !job.isEnded { state.jobs += 1 }
+            if job.place == .parked { state.parked += 1 }
+            state.pictureBytes += job.pipeline.pictureBytes
             withReceiver(token) { receiver in
-                held.payload += receiver.heldBytes
-                held.results += receiver.resultBytes
+                state.payloadBytes += receiver.heldBytes
+                state.resultBytes += receiver.resultBytes
+                state.answered += receiver.counts.answered
             }
         }
-        return held
-    }
-
-    /// Of all jobs there are.
-    var answeredUnits: Int {
-        var count = 0
-        for token in jobs.keys { withReceiver(token) { count += $0.counts.answered } }
-        return count
+        return state
     }
 
     /// Has the jobs of a connection answer what they have, end, and tell their client; the connection ends behind the last.
@@ -157,9 +150,10 @@ actor FrameHub {
                     (receiver.idle, receiver.blocked) = job.pipeline.stoppages(at: now)
                     receiver.complete(id, answer, at: now)
                     ServerMetrics.frameAnswered(isFailure: answer.status.isFailure)
+                    if answer.status == .ok { ServerMetrics.record(answer.times) }
                 case .undecodable(let id, let reason):
                     log.debug("Job \(job.number): unit \(id): \(reason)")
-                    if !receiver.retry(id, at: now) { given = id }
+                    if receiver.retry(id, at: now) { ServerMetrics.frameRetried() } else { given = id }
                 }
             }
             if let given { job.pipeline.skip(given) }
@@ -240,7 +234,6 @@ actor FrameHub {
             job.pipeline.cancel()
             guard !job.isEnded else { return }
             jobs[token]?.isEnded = true
-            ServerMetrics.jobEnded()
             var progress = ServerProgress()
             withReceiver(token) { receiver in
                 (receiver.idle, receiver.blocked) = job.pipeline.stoppages(at: .now)
@@ -265,7 +258,6 @@ actor FrameHub {
     private func forget(_ token: String) {
         guard let job = jobs.removeValue(forKey: token) else { return }
         job.pipeline.cancel()
-        if !job.isEnded { ServerMetrics.jobEnded() }
     }
 
     /// Wherever the job is.
@@ -353,6 +345,19 @@ actor FrameHub {
         if !stages.isEmpty { line += "; p50/p99 \(stages.joined(separator: " "))" }
         return line
     }
+}
+
+/// What a hub's jobs are and hold, all together.
+package struct HubState: Hashable, Sendable {
+    /// Not over.
+    package var jobs = 0
+    /// Without a connection, those that are over among them.
+    package var parked = 0
+    package var payloadBytes = 0
+    package var pictureBytes = 0
+    package var resultBytes = 0
+    /// Units with an answer.
+    package var answered = 0
 }
 
 /// A connection as the hub knows it.

@@ -262,7 +262,7 @@ extension JobEnd {
     }
 
     /// Words are for people; they must not outgrow a message.
-    private static func shortened(_ text: String) -> String { text.utf8.count <= 2000 ? text : String(text.prefix(400)) }
+    private static func shortened(_ text: String) -> String { text.utf8.count <= 2000 ? text : String(decoding: text.utf8.prefix(1990), as: UTF8.self) }
 
     func object(job: JobNumber) -> JSONObject {
         [

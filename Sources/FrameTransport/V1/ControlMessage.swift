@@ -71,6 +71,12 @@ package struct ResumeRequest: Hashable, Sendable {
     package var taken: Int
     /// The highest sequence that the client has, taken or not: it need not be sent again.
     package var have: Int
+
+    package init(token: String, taken: Int, have: Int) {
+        self.token = token
+        self.taken = taken
+        self.have = have
+    }
 }
 
 /// The source's end.
@@ -80,18 +86,35 @@ package struct JobFinish: Hashable, Sendable {
     package var dropped = DropCounts()
     /// Why the source broke; nil where it simply ended.
     package var error: String?
+
+    package init(last: Int, dropped: DropCounts = DropCounts(), error: String? = nil) {
+        self.last = last
+        self.dropped = dropped
+        self.error = error
+    }
 }
 
 /// The right to send: how far ids and payload bytes of this connection may go.
 package struct Credit: Hashable, Sendable {
     package var id: Int
     package var bytes: Int
+
+    package init(id: Int, bytes: Int) {
+        self.id = id
+        self.bytes = bytes
+    }
 }
 
 package struct JobAcceptance: Hashable, Sendable {
     package var token: String
     package var lifetime: Duration
     package var credit: Credit
+
+    package init(token: String, lifetime: Duration, credit: Credit) {
+        self.token = token
+        self.lifetime = lifetime
+        self.credit = credit
+    }
 }
 
 package struct JobResumption: Hashable, Sendable {
@@ -105,6 +128,15 @@ package struct JobResumption: Hashable, Sendable {
     /// The server's rolling digest behind `taken` or `ResumeRequest.have`, whichever is higher.
     package var digest: UInt64
     package var credit: Credit
+
+    package init(lifetime: Duration, received: Int, acknowledged: Int, taken: Int, digest: UInt64, credit: Credit) {
+        self.lifetime = lifetime
+        self.received = received
+        self.acknowledged = acknowledged
+        self.taken = taken
+        self.digest = digest
+        self.credit = credit
+    }
 }
 
 package struct Acknowledgement: Hashable, Sendable {
@@ -113,6 +145,12 @@ package struct Acknowledgement: Hashable, Sendable {
     /// Payloads up to this id are not needed any more.
     package var acknowledged: Int
     package var credit: Credit
+
+    package init(received: Int, acknowledged: Int, credit: Credit) {
+        self.received = received
+        self.acknowledged = acknowledged
+        self.credit = credit
+    }
 }
 
 /// Why a message could not be read as control.

@@ -39,7 +39,8 @@ extension FrameSender {
         guard header.result.sequence == arrived + 1 else {
             return fail(.protocolViolation, "result \(header.result.sequence) after \(arrived)")
         }
-        guard header.length <= limits.resultBytes, header.length + resultBytes <= request.resultWindow || resultSizes.isEmpty else {
+        guard header.length <= min(limits.resultBytes, settings.resultBytes), header.length + resultBytes <= request.resultWindow || resultSizes.isEmpty
+        else {
             return fail(.protocolViolation, "a result of \(header.length) bytes beyond the window")
         }
         guard bytes.readableBytes <= header.length else { return fail(.protocolViolation, "a result longer than it says") }

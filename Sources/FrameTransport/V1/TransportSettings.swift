@@ -29,6 +29,8 @@ public struct TransportSettings: Sendable {
     public var readAhead = 4
     /// Client: payload bytes of one job kept until they are acknowledged.
     public var retainedBytes = 128 << 20
+    /// Client: body and picture of the longest result that is taken, whatever the server says its limit is.
+    public var resultBytes = 256 << 20
 
     public init() {}
 

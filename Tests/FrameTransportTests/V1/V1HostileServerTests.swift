@@ -8,7 +8,7 @@ import Wire
 @Suite struct V1HostileServerTests {
     /// A client whose job was accepted with credit for eight frames, three of which it has sent.
     struct Client: ~Copyable {
-        var engine = ClientConnection(agent: "test")
+        var engine: ClientConnection
         let key: ClientConnection.JobKey
         var end: JobEnd?
         var failure: ConnectionFailure?
@@ -17,13 +17,14 @@ import Wire
         static let payload = ByteBuffer(string: "frame")
         static let token = "00112233445566778899aabbccddeeff"
 
-        init(resultWindow: Int = 100_000) {
+        init(resultWindow: Int = 100_000, settings: TransportSettings = TransportSettings(), limits: JobLimits = JobLimits()) {
+            engine = ClientConnection(settings: settings, agent: "test")
             var request = JobRequest(encoding: .jpeg)
             request.resultWindow = resultWindow
             engine.connected(at: .zero)
             key = engine.open(request, at: .zero)
             var hello = Hello(versions: [1], maximumMessageBytes: 262_144)
-            hello.limits = JobLimits()
+            hello.limits = limits
             control(.hello(hello))
             control(.accepted(job: 1, JobAcceptance(token: Self.token, lifetime: .seconds(9), credit: Credit(id: 8, bytes: 1000))))
             for _ in 0..<3 { submit() }
@@ -109,6 +110,19 @@ import Wire
         var tiny = Client()
         tiny.result(1, id: 1, body: 5000, sent: 10)
         #expect(tiny.end?.reason == .protocolViolation)
+    }
+
+    @Test("A server's own word on how long an answer may be does not make the client hold it")
+    func ownLimit() {
+        var settings = TransportSettings()
+        settings.resultBytes = 100_000
+        var limits = JobLimits()
+        limits.resultBytes = Int(UInt32.max)
+        var client = Client(resultWindow: 8 << 20, settings: settings, limits: limits)
+        client.result(1, id: 1, body: 100_000)
+        #expect(client.results.count == 1 && client.end == nil)
+        client.result(2, id: 2, body: 100_001, sent: 2000)
+        #expect(client.end?.reason == .protocolViolation && client.engine.heldBytes <= 100_000)
     }
 
     @Test("Acknowledgements of what was never sent; requests for what is not there are passed over")
