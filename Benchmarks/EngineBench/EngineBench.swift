@@ -117,21 +117,26 @@ import Synchronization
 
     // MARK: Codecs
 
-    /// Unchecked: used by whoever holds the lock around it.
-    private struct Reader: @unchecked Sendable {
-        let reader: VideoFileReader
+    /// Unchecked: whoever holds the lock has the reader alone.
+    private final class SharedReader: @unchecked Sendable {
+        private let reader: VideoFileReader
+        private let lock = NSLock()
+
+        init(path: String) throws { reader = try VideoFileReader(path: path) }
+
+        func next() throws -> VideoFrame? { try lock.withLock { try reader.next() } }
     }
 
     /// All cores at work, as in the job: a CPU second holds less when the other core works, too.
     private static func codecs(_ video: String, quality: Int) async throws -> [String: Any] {
         let stopwatch = Stopwatch()
-        let source = Mutex(Reader(reader: try VideoFileReader(path: video)))
+        let source = try SharedReader(path: video)
         let (frames, bytes) = try await withThrowingTaskGroup(of: (Int, Int).self) { group in
             for _ in 0..<max(1, ProcessInfo.processInfo.activeProcessorCount) {
                 group.addTask {
                     let (encoder, decoder) = (JPEGCodec(), JPEGCodec())
                     var (frames, bytes) = (0, 0)
-                    while let frame = try source.withLock({ try $0.reader.next() }) {
+                    while let frame = try source.next() {
                         let jpeg = try encoder.encode(frame, quality: quality)
                         _ = try decoder.decode(jpeg, to: .i420)
                         frames += 1
