@@ -120,7 +120,7 @@ def server(*options):
 
 
 def stream(serving, video, *options, limit=600, stdin=None, watch=None):
-    """One job of ours: its summary, with the CPU seconds of both ends. `watch` is called with the client's id twice a second."""
+    """One job of ours: its summary, with the CPU seconds of both ends. `watch` is called with the client's id ten times a second."""
     summary, log = OUT / "summary.json", OUT / "client.log"
     summary.unlink(missing_ok=True)
     before = serving.cpu()
@@ -131,7 +131,7 @@ def stream(serving, video, *options, limit=600, stdin=None, watch=None):
         bound = threading.Timer(limit, client.kill)
         bound.start()
         over = threading.Event()
-        watcher = threading.Thread(target=lambda: [watch(client.pid) for _ in iter(lambda: over.wait(0.5), True)] if watch else None)
+        watcher = threading.Thread(target=lambda: [watch(client.pid) for _ in iter(lambda: over.wait(0.1), True)] if watch else None)
         watcher.start()
         _, status, usage = os.wait4(client.pid, 0)
         client.returncode = os.waitstatus_to_exitcode(status)
