@@ -18,6 +18,8 @@ PROGRAMS = pathlib.Path(os.environ.get("BENCH_BIN", ROOT / ".build/release")).re
 REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
 DEPS = pathlib.Path(os.environ.get("EVERYFRAME_DEPS", ROOT / ".deps")).resolve()
 FOOTAGE = DEPS / "footage/vtest.mp4"
+# before our own: what else the machine was doing
+LOAD = os.getloadavg()[0]
 
 
 # ---------------------------------------------------------------- figures
@@ -44,8 +46,9 @@ def number(value, digits=1):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def heading(text):
-    print(f"\n{text}; medians of {REPEATS}, load {os.getloadavg()[0]:.1f}")
+def heading(text, repeats=REPEATS):
+    of = f"; medians of {repeats}" if repeats > 1 else ""
+    print(f"\n{text}{of}; load before the run {LOAD:.1f}")
 
 
 def verdict(name, value, bound, at_least=True, digits=2):
@@ -63,7 +66,7 @@ def hold(name, is_so):
 
 
 def record(part, figures):
-    (OUT / f"{part}.json").write_text(json.dumps(figures, indent=1))
+    (OUT / f"{part}.json").write_text(json.dumps({"load_before": LOAD, **figures}, indent=1))
 
 
 # ---------------------------------------------------------------- processes
