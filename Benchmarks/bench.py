@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from harness import (
-    BENCH, DEPS, FOOTAGE, OUT, REPEATS, ROOT, clip, engine_bench, heading, hold, median, memory, middle, number, record, reference, server, stream, table,
+    BENCH, DEPS, FOOTAGE, LOAD, OUT, REPEATS, ROOT, clip, engine_bench, heading, hold, median, memory, middle, number, record, reference, server, stream, table,
     verdict)
 
 PEERS = os.environ.get("BENCH_PEERS", "aiortc libdatachannel wrtc reactor chromium").split()
@@ -138,11 +138,15 @@ def engine():
     def share(name, figure):
         return median(run[figure] / other[figure] for run, other in zip(runs["main job"], runs[name]))
 
-    verdict("frames/s, share of decoder and engine in one process", share("decoder and engine", "fps"), 0.97, digits=3)
-    print(f"  the same of the engine alone on decoded frames: {number(share('engine alone', 'fps'), 3)}")
-    print(f"  CPU time, times that of decoder and engine: {number(share('decoder and engine', 'cpu_s'), 3)}")
-    if LOAD > 0.5:
-        print("  NOTE: the machine was busy. Frames/s then say who has more threads, and the job has; only the CPU time can be trusted.")
+    print(f"  frames/s, share of the engine alone on decoded frames: {number(share('engine alone', 'fps'), 3)}")
+    name = "frames/s, share of decoder and engine in one process"
+    if LOAD < 0.5:
+        verdict(name, share("decoder and engine", "fps"), 0.97, digits=3)
+    else:
+        # then the scheduler divides the cores among threads, and the job has most
+        print(f"  {name}: {number(share('decoder and engine', 'fps'), 3)} (asked: at least 0.97) NOT JUDGED: the machine was busy")
+    # the same mark where all cores are at work, and fair on a busy machine, too
+    verdict("CPU time, times that of decoder and engine in one process", share("decoder and engine", "cpu_s"), 1.03, at_least=False, digits=3)
 
 
 def latency():

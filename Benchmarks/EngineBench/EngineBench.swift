@@ -90,7 +90,8 @@ import Synchronization
     }
 
     private static func decodeAndInfer(_ model: any Model, _ video: String) throws -> (frames: Int, detections: Int) {
-        let reader = try VideoFileReader(path: video)
+        // threads as the server gives a decoder
+        let reader = try VideoFileReader(path: video, configuration: .init(threads: ProcessInfo.processInfo.activeProcessorCount))
         let stream = Batcher(model: model).makeStream()
         let places = DispatchSemaphore(value: inPipeline)
         let outcome = Mutex((detections: 0, failure: InferenceError?.none))
