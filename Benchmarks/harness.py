@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import statistics
@@ -18,8 +19,7 @@ PROGRAMS = pathlib.Path(os.environ.get("BENCH_BIN", ROOT / ".build/release")).re
 REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
 DEPS = pathlib.Path(os.environ.get("EVERYFRAME_DEPS", ROOT / ".deps")).resolve()
 FOOTAGE = DEPS / "footage/vtest.mp4"
-# before our own: what else the machine was doing
-LOAD = os.getloadavg()[0]
+BEGIN = time.monotonic()
 
 
 # ---------------------------------------------------------------- figures
@@ -46,9 +46,26 @@ def number(value, digits=1):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def machine_busy():
+    """CPU seconds of all processes since the machine started."""
+    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+BUSY_BEFORE = machine_busy()
+# CPU seconds of ours that the system does not count as our children's
+elsewhere = 0.0
+
+
+def others():
+    """How many cores processes that are none of ours used while this program ran."""
+    used = sum(usage.ru_utime + usage.ru_stime for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)))
+    return max(0, machine_busy() - BUSY_BEFORE - used - elsewhere) / (time.monotonic() - BEGIN)
+
+
 def heading(text, repeats=REPEATS):
     of = f"; medians of {repeats}" if repeats > 1 else ""
-    print(f"\n{text}{of}; load before the run {LOAD:.1f}")
+    print(f"\n{text}{of}; other programs used {others():.1f} of {os.cpu_count()} cores")
 
 
 def verdict(name, value, bound, at_least=True, digits=2):
@@ -66,7 +83,7 @@ def hold(name, is_so):
 
 
 def record(part, figures):
-    (OUT / f"{part}.json").write_text(json.dumps({"load_before": LOAD, **figures}, indent=1))
+    (OUT / f"{part}.json").write_text(json.dumps({"others_cores": others(), **figures}, indent=1))
 
 
 # ---------------------------------------------------------------- processes
@@ -159,6 +176,8 @@ def reference(*options):
         raise SystemExit(f"error: the reference: code {done.returncode}: {done.stderr.decode(errors='replace')[-800:]}")
     result = json.loads(done.stdout)
     client, serving = result["client"]["cpu_s"], result["server"]["cpu_s"]
+    global elsewhere
+    elsewhere += serving  # nobody waits for it
     return {"fps": result["fps"], "client_cpu": client, "server_cpu": serving, "cpu": client + serving,
             "bytes_sent": result["wire_mb_per_s"] * result["seconds"] * 1e6}
 
