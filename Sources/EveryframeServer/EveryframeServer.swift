@@ -1,6 +1,7 @@
 import FrameTransport
 import Glibc
 import Hummingbird
+package import Inference
 public import Logging
 import NIOCore
 import NIOPosix
@@ -29,18 +30,35 @@ public struct EveryframeServer: Service {
     ///   - metrics: what `GET /metrics` answers with; nil: nothing does.
     ///   - onListening: told the HTTP port once it is open.
     public init(
-        configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil, onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+        configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil,
+        onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
+    ) async throws(ServerError) {
+        let log = logger ?? Logger(label: "everyframe.server")
+        let predictor = try await Predictor.load(configuration, logger: log)
+        try await self.init(configuration, predictor, metrics, log, onListening)
+    }
+
+    /// With a model that the catalogue does not know, whatever the configuration names.
+    package init(
+        configuration: ServerConfiguration, model: any Model, logger: Logger, onListening: @escaping @Sendable (_ port: Int) async -> Void
+    ) async throws(ServerError) {
+        try await self.init(configuration, Predictor(model: model, batchWait: configuration.batchWait), nil, logger, onListening)
+    }
+
+    private init(
+        _ configuration: ServerConfiguration, _ predictor: Predictor, _ metrics: MetricsExporter?, _ log: Logger,
+        _ onListening: @escaping @Sendable (_ port: Int) async -> Void
     ) async throws(ServerError) {
         self.configuration = configuration
-        self.onListening = onListening
+        self.predictor = predictor
         self.metrics = metrics
-        log = logger ?? Logger(label: "everyframe.server")
-        predictor = try await Predictor.load(configuration, logger: log)
+        self.log = log
+        self.onListening = onListening
         await PeerConnection.prepare()
         do {
             endpoint = try await UDPEndpoint.bind(host: configuration.udpHost, port: configuration.udpPort, includeLoopback: true)
         } catch {
-            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(error)")
+            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(Self.words(for: error))")
         }
         let threads = max(1, configuration.decodeThreads ?? System.coreCount)
         pool = WorkPool(threads: threads, name: "frames")
