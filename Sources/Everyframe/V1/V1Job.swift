@@ -37,7 +37,7 @@ actor V1Job {
             plan = try await JobPlan(configuration, source)
         } catch {
             await source.stop()
-            throw error
+            throw isCancelled ? StreamError(.cancelled) : error
         }
         guard let first = plan.first else {
             var summary = StreamSummary(proof: LedgerProof(sent: 0, answered: 0))
@@ -77,6 +77,8 @@ actor V1Job {
         guard !isCancelled else { return }
         isCancelled = true
         failure = failure ?? StreamError(.cancelled)
+        // its first frame may not have come
+        await source.stop()
         await feed?.stop()
         guard let key else { return }
         await link.cancel(key)
