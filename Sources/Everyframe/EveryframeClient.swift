@@ -252,6 +252,10 @@ extension StreamConfiguration {
             try require(output == .data, "the prototype's wire brings no pictures back")
             try require(resume == nil, "a job of the prototype's wire cannot go on in another process")
         }
+        if let resume {
+            let isToken = ResumeTicket.isValid(token: resume.token) && resume.taken >= 0
+            try require(isToken, "'\(resume.token)' is no token of a job: that is what the first process printed, in hexadecimal digits")
+        }
         try require(stride >= 1, "a stride of \(stride) is not positive")
         switch dropPolicy {
         case .everyNth(let n): try require(n >= 1, "every \(n)th frame is none")

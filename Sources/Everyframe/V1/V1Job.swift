@@ -110,6 +110,16 @@ actor V1Job {
                 lastActivity = .now
                 await handlers.onFrame(progress.framesSent, frame.source)
             }
+            if configuration.resume != nil {
+                let isBehind = await link.isBehindServer(key)
+                let isShort = await feed.skip > 0
+                // a job that is over has stopped the feed
+                guard !isBehind && !isShort || end != nil || isCancelled else {
+                    let words = "the job that is to go on has more frames than this source: is it the same source, with the same options?"
+                    failure = failure ?? StreamError(.sourceFailed, words)
+                    return await link.leave(key)
+                }
+            }
             await link.finish(key, drops: await feed.drops)
         } catch {
             // what was sent is answered all the same, and the server told why no more comes
@@ -237,6 +247,10 @@ actor V1Job {
         summary.framesFailed = progress.framesFailed
         summary.unitsWithoutPicture = withoutPicture
         summary.dropped = await feed?.drops ?? DropCounts()
+        // an earlier process may have sent all there is; then the job is complete before this one has read that far
+        if configuration.resume != nil, end.status == .completed {
+            summary.framesDecoded = max(summary.framesDecoded, sent + summary.dropped.total)
+        }
         summary.retries = progress.retries
         summary.reconnections = await link.reconnections
         summary.setupMilliseconds = await link.setupTime?.inMilliseconds ?? 0
