@@ -97,10 +97,9 @@ public struct EveryframeServer: Service {
             } onGracefulShutdown: {
                 log.info("Shutting down")
             }
-        } catch let error as IOError {
+        } catch let error where error is IOError || error is SocketAddressError.UnknownHost {
             await close()
-            let reason = String(cString: strerror(error.errnoCode)).lowercased()
-            throw ServerError(.cannotBind, "http://\(configuration.host):\(configuration.port): \(reason)")
+            throw ServerError(.cannotBind, "http://\(configuration.host):\(configuration.port): \(Self.words(for: error))")
         } catch {
             await close()
             throw error
@@ -122,6 +121,15 @@ public struct EveryframeServer: Service {
         let pool = pool
         // it waits for what is at work
         try? await NIOThreadPool.singleton.runIfActive { pool.shutDown() }
+    }
+
+    private static func words(for error: any Error) -> String {
+        switch error {
+        case let error as IOError: String(cString: strerror(error.errnoCode)).lowercased()
+        case SocketAddressError.failedToParseIPString: "that is no numeric address"
+        case is SocketAddressError.UnknownHost: "there is no host of that name"
+        default: "\(error)"
+        }
     }
 
     /// What the HTTP layer says of every connection is of no use at the level of what the sessions say.
