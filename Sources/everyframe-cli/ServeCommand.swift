@@ -62,16 +62,18 @@ struct ServeCommand: AsyncParsableCommand {
         try Log.start(logLevel, default: .info)
         let log = Logger(label: "everyframe.server")
         let metrics = MetricsExporter.bootstrap()
+        let configuration = serverConfigurationOrDefault()
         let server: EveryframeServer
         do throws(ServerError) {
-            server = try await EveryframeServer(configuration: try serverConfigurationOrDefault(), metrics: metrics, logger: log)
+            server = try await EveryframeServer(configuration: configuration, metrics: metrics, logger: log)
         } catch {
             log.critical("\(error)")
             throw ExitStatus(error).code
         }
         var group = ServiceGroupConfiguration(
             services: [.init(service: server)], gracefulShutdownSignals: [.sigint, .sigterm], logger: Log.silent)
-        group.maximumGracefulShutdownDuration = .seconds(60)
+        // the server keeps its own bound: once for the answers, once for the clients to take them
+        group.maximumGracefulShutdownDuration = configuration.limits.drainTime * 2 + .seconds(10)
         do {
             try await ServiceGroup(configuration: group).run()
         } catch {
@@ -82,7 +84,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// `validate()` has looked at it before.
-    private func serverConfigurationOrDefault() throws(ServerError) -> ServerConfiguration {
+    private func serverConfigurationOrDefault() -> ServerConfiguration {
         (try? serverConfiguration()) ?? ServerConfiguration()
     }
 
