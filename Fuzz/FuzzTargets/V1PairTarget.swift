@@ -214,7 +214,7 @@ private struct ConnectionPair: ~Copyable {
     private mutating func see(_ event: FrameReceiver.Event, _ token: String) {
         switch event {
         case .frame(let frame):
-            require(XXH64.digest(frame.payload) == XXH64.digest(Self.payload(frame.id)), "unit \(frame.id) is not what was sent")
+            require(XXH64.digest(frame.payload.contiguous) == XXH64.digest(Self.payload(frame.id)), "unit \(frame.id) is not what was sent")
             require(!pending.contains { $0.token == token && $0.id == frame.id }, "unit \(frame.id) comes twice")
             pending.append((token, frame.id))
         case .lost: break

@@ -64,7 +64,8 @@ public struct EveryframeServer: Service {
         pool = WorkPool(threads: threads, name: "frames")
         let resources = PipelineResources(
             pool: pool, predictor: predictor, frames: configuration.limits.framesInPipeline, bytes: configuration.limits.pipelineBytes,
-            pixelLimit: configuration.limits.pixels, threadsPerDecoder: threads)
+            // the least window of access units allows for so many
+            pixelLimit: configuration.limits.pixels, threadsPerDecoder: min(threads, 8))
         hub = FrameHub(configuration: configuration, resources: resources, on: endpoint.eventLoop, logger: log)
         registry = SessionRegistry(limits: configuration.limits, endpoint: endpoint, resources: resources, hub: hub, logger: log)
     }

@@ -29,25 +29,29 @@ package enum RawPicture {
     }
 
     /// The picture that a payload is. The receiver has compared its length with its geometry; this looks again.
-    package static func frame(_ info: FrameInfo, _ payload: ByteBuffer, pixelLimit: Int) throws(MediaError) -> VideoFrame {
+    package static func frame(_ info: FrameInfo, _ payload: FramePayload, pixelLimit: Int) throws(MediaError) -> VideoFrame {
         guard let format = info.pixelFormat, let length = info.rawLength else { throw .conversionFailed(reason: "a raw picture without a pixel format") }
         let (width, height) = (Int(info.width), Int(info.height))
         guard width > 0, height > 0, width * height <= pixelLimit else { throw .tooManyPixels(width: width, height: height, limit: pixelLimit) }
         return try VideoFrame(Media.PixelFormat(format), width: width, height: height, colour: info.color.colour) { (pixels) throws(MediaError) in
             guard pixels.count == length else { throw .conversionFailed(reason: "a raw picture of \(pixels.count) bytes, not \(length)") }
+            guard let compression = info.compression else { return try copy(payload, to: pixels) }
             var failure: MediaError?
-            payload.withUnsafeReadableBytes { bytes in
-                do throws(MediaError) {
-                    if let compression = info.compression {
-                        try PayloadCompression(compression).decompress(bytes, into: pixels)
-                    } else if bytes.count == pixels.count {
-                        pixels.copyMemory(from: bytes)
-                    } else {
-                        throw .conversionFailed(reason: "a raw picture of \(bytes.count) bytes, not \(pixels.count)")
-                    }
-                } catch { failure = error }
+            payload.contiguous.withUnsafeReadableBytes { bytes in
+                do throws(MediaError) { try PayloadCompression(compression).decompress(bytes, into: pixels) } catch { failure = error }
             }
             if let failure { throw failure }
+        }
+    }
+
+    private static func copy(_ payload: FramePayload, to pixels: UnsafeMutableRawBufferPointer) throws(MediaError) {
+        guard payload.readableBytes == pixels.count else {
+            throw .conversionFailed(reason: "a raw picture of \(payload.readableBytes) bytes, not \(pixels.count)")
+        }
+        var offset = 0
+        for piece in payload.pieces {
+            piece.withUnsafeReadableBytes { UnsafeMutableRawBufferPointer(rebasing: pixels[offset..<offset + $0.count]).copyMemory(from: $0) }
+            offset += piece.readableBytes
         }
     }
 }

@@ -158,8 +158,17 @@ package struct IceAgent: ~Copyable, Sendable {
 
     // MARK: The turn of the crank
 
+    /// One thing done may make another due that comes before it; not for ever, whatever strangers do.
     mutating func update(at now: Instant) {
-        guard state != .closed else { return }
+        for _ in 0..<8 {
+            guard state != .closed else { return }
+            turn(at: now)
+            deadline = nextDeadline(at: now)
+            guard let deadline, deadline <= now else { return }
+        }
+    }
+
+    private mutating func turn(at now: Instant) {
         expireTransactions(at: now)
         if state != .failed {
             retransmit(at: now)
@@ -173,7 +182,6 @@ package struct IceAgent: ~Copyable, Sendable {
             updateState(at: now)
             startChecks(at: now)
         }
-        deadline = nextDeadline(at: now)
     }
 
     private func nextDeadline(at now: Instant) -> Instant? {

@@ -21,7 +21,12 @@ final class Container {
         }
         opened.pointee.flags |= source.flags
         bytes = source.descriptor.flatMap { DescriptorInput($0, owned: source.ownsDescriptor, interruption) }
-        if let bytes { opened.pointee.pb = bytes.context }
+        if let bytes {
+            opened.pointee.pb = bytes.context
+        } else if source.descriptor != nil {
+            avformat_free_context(opened)
+            throw .conversionFailed(reason: "out of memory")
+        }
 
         var options: OpaquePointer?
         defer { av_dict_free(&options) }
@@ -35,6 +40,7 @@ final class Container {
         defer { if !taken { avformat_close_input(&handle) } }
 
         if source.isProbed {
+            interruption.begin()
             let found = avformat_find_stream_info(opened, nil)
             if let error = interruption.error(at: location) { throw error }
             guard found >= 0 else { throw Self.failure(found, location, interruption) }

@@ -48,8 +48,8 @@ final class RunningDecoder {
         }
         let threads = Int(max(1, context.pointee.thread_count))
         threadDelay = context.pointee.active_thread_type & FF_THREAD_FRAME != 0 ? threads - 1 : 0
-        // dav1d has threads of its own; it is never more than these late
-        let internalDelay = isDav1d ? (configuration.lowDelay ? 1 : max(8, threads)) : 1
+        // dav1d has threads of its own, of which at most the root (of 256 at most) work on different pictures
+        let internalDelay = !isDav1d || configuration.lowDelay ? 1 : 1 + min(context.pointee.thread_count > 0 ? threads : 16, 16)
         maximumDelay = threadDelay + CodecRules.reorderBound(codec.pointee.id) + (codec.pointee.capabilities & AV_CODEC_CAP_DELAY != 0 ? internalDelay : 0)
     }
 

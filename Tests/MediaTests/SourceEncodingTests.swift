@@ -18,7 +18,7 @@ struct Coding: CustomTestStringConvertible, Sendable {
         self.format = format
     }
 
-    static let x264 = ["-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p"]
+    static let x264 = ["-c:v", "libx264", "-preset", "veryfast", "-threads", "1", "-pix_fmt", "yuv420p"]
     static let openGOP = x264 + ["-x264-params", "open-gop=1:keyint=10:min-keyint=10:bframes=3:b-pyramid=normal:scenecut=0"]
     static let x265OpenGOP = [
         "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none:open-gop=1:keyint=10:min-keyint=10:bframes=4:b-pyramid=1",
@@ -77,7 +77,7 @@ struct Coding: CustomTestStringConvertible, Sendable {
     @Test("Units that crossed a wire decode to what the ffmpeg program shows of the file, picture by picture", arguments: Coding.all)
     func matrix(_ coding: Coding) throws {
         for container in coding.containers {
-            let path = try workshop.make("video.\(container)", coding.arguments)
+            let path = try workshop.make("video.\(container)", seconds: 1.2, size: "128x96", coding.arguments)
             let expected = try workshop.judge(path, format: coding.format)
             #expect(!expected.isEmpty)
             for (threads, lowDelay) in [(1, false), (3, false), (2, true)] {

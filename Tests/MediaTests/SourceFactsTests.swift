@@ -40,6 +40,22 @@ import Testing
         try expectSame(path, expected)
     }
 
+    @Test(
+        "A recording that begins in the middle of a group of pictures shows what the ffmpeg program shows",
+        arguments: [
+            Coding.openGOP, Coding.x264 + ["-x264-params", "intra-refresh=1:keyint=12"], Coding.x265OpenGOP, ["-c:v", "mpeg2video", "-bf", "2", "-g", "12"],
+        ])
+    func cutBeginning(_ codec: [String]) throws {
+        let whole = Array(try Data(contentsOf: URL(fileURLWithPath: try workshop.make("whole.ts", codec))))
+        // packets of a transport stream have 188 bytes; the tables come again
+        let path = try workshop.write(Array(whole.dropFirst(whole.count / 188 / 4 * 188)), as: "cut.ts")
+        let expected = try workshop.judge(path)
+        #expect((5..<40).contains(expected.count))
+        for threads in [1, 3] {
+            #expect(firstDifference(try Crossing(.file(path), .init(threads: threads)).shown, expected) == nil)
+        }
+    }
+
     @Test("A variable rate stays one", arguments: ["mp4", "mkv", "ts"])
     func variableRate(_ container: String) throws {
         let path = try workshop.make("varied.\(container)", Coding.x264 + ["-bf", "2", "-vf", "select=not(mod(n\\,3))+eq(mod(n\\,7)\\,1)", "-vsync", "vfr"])

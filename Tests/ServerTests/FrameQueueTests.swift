@@ -49,17 +49,6 @@ import Wire
 }
 
 @Suite struct StageTests {
-    @Test("Percentiles are within the bins' width")
-    func percentiles() {
-        var histogram = Histogram()
-        for value in 1...1000 { histogram.record(Int64(value) * 1_000_000) }
-        #expect(abs(histogram.milliseconds(at: 0.5) - 500) < 20)
-        #expect(abs(histogram.milliseconds(at: 0.99) - 990) < 40)
-        histogram.record(-5)
-        histogram.record(.max)
-        #expect(histogram.milliseconds(at: 0) < 0.001)
-    }
-
     @Test("The line of each 30 frames names every stage")
     func line() {
         var statistics = StageStatistics()

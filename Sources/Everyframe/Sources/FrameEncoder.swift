@@ -77,10 +77,14 @@ struct FrameEncoder: Sendable {
         case .jpeg(let quality): payload = try Self.codecs.withCodec { try $0.encode(pixels, quality: quality) { ByteBuffer(bytes: $0) } }
         case .png: payload = ByteBuffer(bytes: try PNGCodec.encode(pixels))
         case .raw(let format, let compression): payload = try RawPicture.payload(of: pixels, as: format, compression, &info)
-        case .source: throw StreamError(.sourceFailed, "this source has pixels, no access units: choose jpeg, png or raw")
+        case .source: throw Self.noUnits
         }
         return EncodedFrame(info: info, payload: payload, digest: needsDigest ? XXH64.digest(payload) : nil, source: frame)
     }
+
+    static let noUnits = StreamError(
+        .invalidConfiguration,
+        "the encoding 'source' is for video as it is stored; this source has pictures or pixels, or a codec that no server reads: choose jpeg, png or raw")
 
     private static let codecs = JPEGCodecPool()
 

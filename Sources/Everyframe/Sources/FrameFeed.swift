@@ -140,6 +140,11 @@ extension SourceFrame {
     }
 }
 
+extension CodecParameters {
+    /// A server decodes it; a palette beside it is nothing that the wire carries, and uncompressed video is pixels.
+    var canTravel: Bool { CodecRules.isDecodable(codec) && codec != "rawvideo" && palette.isEmpty }
+}
+
 extension SourceFrame {
     /// Its picture refers to no other.
     var isIndependent: Bool {

@@ -107,8 +107,9 @@ public actor VideoSource: FrameSource {
         }
     }
 
+    /// What is stored in a way that no server reads is decoded here in any case.
     public func prepare(needsPixels: Bool) throws {
-        guard needsPixels, decoding == nil else { return }
+        guard needsPixels || !reader.parameters.canTravel, decoding == nil else { return }
         do { decoding = try VideoFileReader(reader) } catch { throw StreamError(.sourceFailed, "\(error)") }
     }
 

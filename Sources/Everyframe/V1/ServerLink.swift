@@ -77,7 +77,8 @@ actor ServerLink {
     /// - Throws: why there is none to be had.
     func open(_ request: JobRequest, resuming ticket: ResumeTicket?) async throws(StreamError) -> JobKey {
         if case .failed(let error) = phase { throw error }
-        if case .idle = phase { try await connectFirst() }
+        // a connection may be lost while we wait for our turn
+        while case .idle = phase { try await connectFirst() }
         if case .failed(let error) = phase { throw error }
         let key = ticket.map { link.engine.resume($0, request: request, at: .now) } ?? link.engine.open(request, at: .now)
         inboxes[key] = Inbox()
@@ -318,8 +319,19 @@ actor ServerLink {
 
     private func becomeReady() {
         phase = .ready
-        if lostAt != nil { reconnections += 1 }
+        guard lostAt != nil else { return }
+        reconnections += 1
         lostAt = nil
+        tellAll()
+    }
+
+    /// Something that concerns every job has changed.
+    private func tellAll() {
+        for (key, inbox) in inboxes where !inbox.isOver {
+            guard let counters = link.engine.withJob(key, { $0.counters }) else { continue }
+            inbox.events.append(.progress(counters))
+            wake(&inbox.reader)
+        }
     }
 
     private func lost(_ mine: Int, _ reason: String) {
@@ -335,6 +347,7 @@ actor ServerLink {
         }
         guard failures < 4 else { return fail(StreamError(.connectionLost, "given up after \(failures) connections: \(reason)")) }
         lostAt = lostAt ?? .now
+        tellAll()
         phase = .connecting(Task { await self.run(firstAttempt: false) })
     }
 

@@ -306,6 +306,9 @@ struct JobPlan: Sendable {
             throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
         }
         let encoding = first.map { FrameEncoder.encoding(configuration.encoding, for: $0) } ?? configuration.encoding ?? .source
+        if encoding == .source, let first {
+            guard case .unit = first.content else { throw FrameEncoder.noUnits }
+        }
         encoder = FrameEncoder(encoding: encoding)
         isDependent = encoding == .source && first?.isIndependent == false
         if encoding != .source, configuration.stride > 1 {

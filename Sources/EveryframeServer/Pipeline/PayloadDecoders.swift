@@ -88,7 +88,7 @@ final class PayloadDecoders: Sendable {
         }
         decoder.facts = facts
         let unit = frame.info.unitFacts
-        let output = try frame.payload.withUnsafeReadableBytes { bytes in try decoder.decode(bytes, unit, id: frame.id, parameters: parameters) }
+        let output = try frame.payload.contiguous.withUnsafeReadableBytes { bytes in try decoder.decode(bytes, unit, id: frame.id, parameters: parameters) }
         var result = Output(refused: output.refused.map { ($0.id, $0.reason) })
         result.pictures = isParallel ? output.pictures.map { DecodedPicture(id: $0.id, number: $0.id, frame: $0.frame) } : number(output.pictures)
         return result
@@ -120,10 +120,10 @@ final class PayloadDecoders: Sendable {
         switch frame.info.encoding {
         // planes, as the picture was encoded: the model samples what it needs of them
         case .jpeg:
-            picture = try frame.payload.withUnsafeReadableBytes { bytes in
+            picture = try frame.payload.contiguous.withUnsafeReadableBytes { bytes in
                 try Self.codecs.withCodec { try $0.decode(bytes, to: .i420, pixelLimit: pixelLimit) }
             }
-        case .png: picture = try frame.payload.withUnsafeReadableBytes { try PNGCodec.decode($0, pixelLimit: pixelLimit) }
+        case .png: picture = try frame.payload.contiguous.withUnsafeReadableBytes { try PNGCodec.decode($0, pixelLimit: pixelLimit) }
         case .raw: picture = try RawPicture.frame(frame.info, frame.payload, pixelLimit: pixelLimit)
         case .source: throw MediaError.conversionFailed(reason: "an access unit is no picture")
         }

@@ -34,7 +34,7 @@ struct FrameTimes: Sendable {
 
 /// The stage times of a session: a distribution of fixed size for each stage, and the mean since the last report.
 struct StageStatistics: Sendable {
-    private var histograms = [Histogram](repeating: Histogram(), count: Stage.allCases.count)
+    private var histograms = [DurationHistogram](repeating: DurationHistogram(), count: Stage.allCases.count)
     private var recent = [Int64](repeating: 0, count: Stage.allCases.count)
     private var recentCount: Int64 = 0
     private(set) var count = 0
@@ -44,7 +44,7 @@ struct StageStatistics: Sendable {
         recentCount += 1
         for (index, stage) in Stage.allCases.enumerated() {
             let nanoseconds = times[stage].inNanoseconds
-            histograms[index].record(nanoseconds)
+            histograms[index].add(UInt32(clamping: nanoseconds / 1000))
             recent[index] += nanoseconds
         }
     }
@@ -66,49 +66,13 @@ struct StageStatistics: Sendable {
     var report: StageReport {
         StageReport(
             stages: Stage.allCases.enumerated().map { index, stage in
-                .init(name: stage.rawValue, p50: histograms[index].milliseconds(at: 0.5), p99: histograms[index].milliseconds(at: 0.99))
+                let summary = histograms[index].summary
+                return .init(name: stage.rawValue, p50: summary.median.inMilliseconds, p99: summary.p99.inMilliseconds)
             })
     }
 
     private static func milliseconds(_ value: Double) -> String {
         let tenths = Int((value * 10).rounded())
         return "\(tenths / 10).\(tenths % 10)"
-    }
-}
-
-/// A distribution of durations in logarithmic bins of at most 3 % width.
-struct Histogram: Sendable {
-    private static let binsPerOctave = 32
-    private var bins = [UInt32](repeating: 0, count: 44 * binsPerOctave)
-    private var count: UInt64 = 0
-
-    mutating func record(_ nanoseconds: Int64) {
-        bins[Self.bin(of: nanoseconds)] &+= 1
-        count += 1
-    }
-
-    /// The value below which the share `quantile` of all lies, rounded to microseconds.
-    func milliseconds(at quantile: Double) -> Double {
-        guard count > 0 else { return 0 }
-        let rank = UInt64((Double(count - 1) * quantile).rounded(.up))
-        var seen: UInt64 = 0
-        for (index, entries) in bins.enumerated() {
-            seen += UInt64(entries)
-            if seen > rank { return (Self.middle(of: index) / 1e3).rounded() / 1e3 }
-        }
-        return 0
-    }
-
-    private static func bin(of nanoseconds: Int64) -> Int {
-        let value = UInt64(clamping: max(nanoseconds, 1))
-        let octave = 63 - value.leadingZeroBitCount
-        guard octave < 44 else { return 44 * binsPerOctave - 1 }
-        let fraction = octave >= 5 ? Int((value >> UInt64(octave - 5)) & 31) : Int((value << UInt64(5 - octave)) & 31)
-        return octave * binsPerOctave + fraction
-    }
-
-    private static func middle(of bin: Int) -> Double {
-        let base = Double(UInt64(1) << UInt64(bin / binsPerOctave))
-        return base * (1 + (Double(bin % binsPerOctave) + 0.5) / Double(binsPerOctave))
     }
 }

@@ -7,51 +7,97 @@ package enum XXH64 {
     package static func digest(_ bytes: ByteBuffer, seed: UInt64 = 0) -> UInt64 { digest(unsafe bytes.readableBytesUInt8Span.bytes, seed: seed) }
 
     package static func digest(_ bytes: RawSpan, seed: UInt64 = 0) -> UInt64 {
-        unsafe bytes.withUnsafeBytes { unsafe digest($0, seed: seed) }
+        var running = Running(seed: seed)
+        running.add(bytes)
+        return running.digest
     }
 
-    private static func digest(_ bytes: UnsafeRawBufferPointer, seed: UInt64) -> UInt64 {
-        guard let base = bytes.baseAddress else { return avalanche(seed &+ prime5) }
-        let count = bytes.count
-        var position = 0
-        var hash: UInt64
-        if count >= 32 {
-            var lane1 = seed &+ prime1 &+ prime2
-            var lane2 = seed &+ prime2
-            var lane3 = seed
-            var lane4 = seed &- prime1
-            repeat {
-                lane1 = round(lane1, unsafe load(base, position))
-                lane2 = round(lane2, unsafe load(base, position + 8))
-                lane3 = round(lane3, unsafe load(base, position + 16))
-                lane4 = round(lane4, unsafe load(base, position + 24))
+    /// The digest of bytes that come piece by piece.
+    package struct Running: Sendable {
+        private var lane1, lane2, lane3, lane4: UInt64
+        private let seed: UInt64
+        private var count = 0
+        /// What is left of the pieces so far beyond whole stripes of 32 bytes.
+        private var rest: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+
+        package init(seed: UInt64 = 0) {
+            self.seed = seed
+            lane1 = seed &+ prime1 &+ prime2
+            lane2 = seed &+ prime2
+            lane3 = seed
+            lane4 = seed &- prime1
+        }
+
+        package mutating func add(_ bytes: ByteBuffer) { add(unsafe bytes.readableBytesUInt8Span.bytes) }
+
+        package mutating func add(_ bytes: RawSpan) {
+            unsafe bytes.withUnsafeBytes { unsafe add($0) }
+        }
+
+        private mutating func add(_ bytes: UnsafeRawBufferPointer) {
+            guard let base = bytes.baseAddress, unsafe !bytes.isEmpty else { return }
+            var position = 0
+            let kept = count & 31
+            count += bytes.count
+            if kept > 0 {
+                let taken = min(32 - kept, bytes.count)
+                unsafe withUnsafeMutableBytes(of: &rest) { unsafe $0.baseAddress?.advanced(by: kept).copyMemory(from: base, byteCount: taken) }
+                guard kept + taken == 32 else { return }
+                position = taken
+                lane1 = round(lane1, UInt64(littleEndian: rest.0))
+                lane2 = round(lane2, UInt64(littleEndian: rest.1))
+                lane3 = round(lane3, UInt64(littleEndian: rest.2))
+                lane4 = round(lane4, UInt64(littleEndian: rest.3))
+            }
+            // locals, so that the loop runs in registers
+            var (one, two, three, four) = (lane1, lane2, lane3, lane4)
+            while position + 32 <= bytes.count {
+                one = round(one, unsafe load(base, position))
+                two = round(two, unsafe load(base, position + 8))
+                three = round(three, unsafe load(base, position + 16))
+                four = round(four, unsafe load(base, position + 24))
                 position += 32
-            } while position + 32 <= count
-            hash = rotate(lane1, 1) &+ rotate(lane2, 7) &+ rotate(lane3, 12) &+ rotate(lane4, 18)
-            hash = merge(hash, lane1)
-            hash = merge(hash, lane2)
-            hash = merge(hash, lane3)
-            hash = merge(hash, lane4)
-        } else {
-            hash = seed &+ prime5
+            }
+            (lane1, lane2, lane3, lane4) = (one, two, three, four)
+            guard position < bytes.count else { return }
+            let left = bytes.count - position
+            unsafe withUnsafeMutableBytes(of: &rest) { unsafe $0.baseAddress?.copyMemory(from: base + position, byteCount: left) }
         }
-        hash = hash &+ UInt64(count)
-        while position + 8 <= count {
-            hash ^= round(0, unsafe load(base, position))
-            hash = rotate(hash, 27) &* prime1 &+ prime4
-            position += 8
+
+        package var digest: UInt64 {
+            var hash: UInt64
+            if count >= 32 {
+                hash = rotate(lane1, 1) &+ rotate(lane2, 7) &+ rotate(lane3, 12) &+ rotate(lane4, 18)
+                hash = merge(hash, lane1)
+                hash = merge(hash, lane2)
+                hash = merge(hash, lane3)
+                hash = merge(hash, lane4)
+            } else {
+                hash = seed &+ prime5
+            }
+            hash = hash &+ UInt64(count)
+            let kept = count & 31
+            return unsafe withUnsafeBytes(of: rest) { bytes in
+                guard let base = bytes.baseAddress else { return avalanche(hash) }
+                var position = 0
+                while position + 8 <= kept {
+                    hash ^= round(0, unsafe load(base, position))
+                    hash = rotate(hash, 27) &* prime1 &+ prime4
+                    position += 8
+                }
+                if position + 4 <= kept {
+                    hash ^= UInt64(UInt32(littleEndian: unsafe base.loadUnaligned(fromByteOffset: position, as: UInt32.self))) &* prime1
+                    hash = rotate(hash, 23) &* prime2 &+ prime3
+                    position += 4
+                }
+                while position < kept {
+                    hash ^= UInt64(unsafe base.load(fromByteOffset: position, as: UInt8.self)) &* prime5
+                    hash = rotate(hash, 11) &* prime1
+                    position += 1
+                }
+                return avalanche(hash)
+            }
         }
-        if position + 4 <= count {
-            hash ^= UInt64(UInt32(littleEndian: unsafe base.loadUnaligned(fromByteOffset: position, as: UInt32.self))) &* prime1
-            hash = rotate(hash, 23) &* prime2 &+ prime3
-            position += 4
-        }
-        while position < count {
-            hash ^= UInt64(unsafe base.load(fromByteOffset: position, as: UInt8.self)) &* prime5
-            hash = rotate(hash, 11) &* prime1
-            position += 1
-        }
-        return avalanche(hash)
     }
 
     /// The caller has made sure that eight bytes are there.

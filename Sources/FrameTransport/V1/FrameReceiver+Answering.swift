@@ -59,7 +59,7 @@ extension FrameReceiver {
         guard let begun = partial else { return }
         partial = nil
         guard !begun.isIgnored else { return }
-        heldBytes -= begun.bytes.readableBytes
+        heldBytes -= begun.payload.readableBytes
         // what was never here whole comes again by itself
         if begun.header.id == received, !awaited.contains(begun.header.id) {
             _ = slots.popLast()

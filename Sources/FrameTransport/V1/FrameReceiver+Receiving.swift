@@ -29,7 +29,9 @@ extension FrameReceiver {
             isIgnored = index(of: header.id).map { !slots[offset: $0].isMissing } ?? true
             if isIgnored { count(.duplicate) }
         }
-        partial = PartialFrame(header: header, bytes: isIgnored ? ByteBuffer() : bytes, isIgnored: isIgnored, count: bytes.readableBytes)
+        var begun = PartialFrame(header: header, isIgnored: isIgnored)
+        begun.append(bytes)
+        partial = begun
         if isIgnored { heldBytes -= bytes.readableBytes }
         check(bytes.readableBytes, of: header.length, at: now)
     }
@@ -39,7 +41,6 @@ extension FrameReceiver {
         guard phase == .running, job != nil else { return count(.stale) }
         lastBulk = now
         guard count(bytes.readableBytes, at: now) else { return }
-        // Not bound as a whole: a second reference to its bytes would make each append a copy of all of them.
         guard let id = partial?.header.id, let count = partial?.count, let length = partial?.header.length else {
             // the rest of a frame that was dropped
             heldBytes -= bytes.readableBytes
@@ -49,12 +50,8 @@ extension FrameReceiver {
             heldBytes -= bytes.readableBytes
             return drop(.badPiece, at: now)
         }
-        if partial?.isIgnored ?? true {
-            heldBytes -= bytes.readableBytes
-        } else {
-            partial?.append(bytes)
-        }
-        partial?.count += bytes.readableBytes
+        if partial?.isIgnored ?? true { heldBytes -= bytes.readableBytes }
+        partial?.append(bytes)
         check(bytes.readableBytes, of: length - count, at: now)
     }
 
@@ -101,8 +98,8 @@ extension FrameReceiver {
         partial = nil
         guard !whole.isIgnored, let index = index(of: whole.header.id) else { return }
         let header = whole.header
-        slots[offset: index].heldBytes = whole.bytes.readableBytes
-        guard XXH64.digest(whole.bytes) == header.digest else { return lose(index, id: header.id, .digest, at: now) }
+        slots[offset: index].heldBytes = whole.payload.readableBytes
+        guard whole.digest.digest == header.digest else { return lose(index, id: header.id, .digest, at: now) }
         var configuration: CodecConfiguration?
         if header.info.configuration != 0 {
             configuration = configurations.first { $0.number == header.info.configuration }
@@ -113,7 +110,7 @@ extension FrameReceiver {
         slots[offset: index].isMissing = false
         awaited.removeAll { $0 == header.id }
         counts.received += 1
-        counts.payloadBytes += whole.bytes.readableBytes
+        counts.payloadBytes += whole.payload.readableBytes
         changed(at: now)
         guard header.id <= drainLast else {
             heldBytes -= slots[offset: index].heldBytes
@@ -133,7 +130,7 @@ extension FrameReceiver {
         events.append(
             .frame(
                 ReceivedFrame(
-                    id: header.id, info: header.info, payload: whole.bytes, configuration: configuration, attempt: slots[offset: index].tries - 1,
+                    id: header.id, info: header.info, payload: whole.payload, configuration: configuration, attempt: slots[offset: index].tries - 1,
                     receivedAt: now)))
         checkFinished(at: now)
     }
@@ -144,7 +141,7 @@ extension FrameReceiver {
         partial = nil
         guard !begun.isIgnored, let index = index(of: begun.header.id) else { return count(reason) }
         // a piece that was refused may have been counted already
-        slots[offset: index].heldBytes = begun.bytes.readableBytes
+        slots[offset: index].heldBytes = begun.payload.readableBytes
         lose(index, id: begun.header.id, reason, at: now)
     }
 

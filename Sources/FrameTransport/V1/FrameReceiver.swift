@@ -1,11 +1,11 @@
-package import NIOCore
+import NIOCore
 package import Wire
 
 /// A unit that arrived whole and as it was sent.
 package struct ReceivedFrame: Hashable, Sendable {
     package var id: Int
     package var info: FrameInfo
-    package var payload: ByteBuffer
+    package var payload: FramePayload
     /// What `info.configuration` refers to.
     package var configuration: CodecConfiguration?
     /// How often it was sent before.
@@ -165,16 +165,12 @@ package struct FrameReceiver: ~Copyable, Sendable {
         self.limits = limits.consistent
         self.settings = settings
         acceptedAt = now
-        var window = min(request.window ?? self.limits.framesInFlight, self.limits.framesInFlight)
-        // a decoder keeps units back: fewer would be a deadlock
-        if request.encoding == .source { window = max(window, min(Self.leastSourceWindow, self.limits.framesInFlight)) }
-        self.window = window
+        let most = self.limits.window(of: request.encoding)
+        // a decoder keeps units back: fewer than the least would be a deadlock
+        window = request.encoding == .source ? max(min(request.window ?? most, most), JobLimits.leastSourceWindow) : min(request.window ?? most, most)
         if let limit = request.timeLimit { timers[.timeLimit] = now + limit }
         timers[.parked] = now + self.limits.resumeLifetime
     }
-
-    /// H.264 and HEVC reorder by up to 16, a decoder with frame threads keeps one unit for each of them.
-    package static let leastSourceWindow = 40
 
     // MARK: The application's verbs
 
@@ -326,16 +322,23 @@ package struct FrameReceiver: ~Copyable, Sendable {
 /// A frame whose bytes have not all come.
 struct PartialFrame: Sendable {
     var header: FrameHeader
-    var bytes: ByteBuffer
+    var payload: FramePayload
+    var digest = XXH64.Running()
     /// Its bytes are passed over: it is here already.
     var isIgnored: Bool
     var count: Int
 
-    /// Grows with what has come, not with what was promised.
+    init(header: FrameHeader, isIgnored: Bool) {
+        self.header = header
+        self.isIgnored = isIgnored
+        payload = FramePayload()
+        count = 0
+    }
+
     mutating func append(_ piece: ByteBuffer) {
-        if bytes.writableBytes < piece.readableBytes {
-            bytes.reserveCapacity(min(header.length, max(4 * bytes.readableBytes, bytes.readableBytes + piece.readableBytes)))
-        }
-        bytes.writeImmutableBuffer(piece)
+        count += piece.readableBytes
+        guard !isIgnored else { return }
+        payload.append(piece)
+        digest.add(piece)
     }
 }

@@ -18,7 +18,7 @@ extension FrameSender {
             acknowledge(through: ack.acknowledged)
             raise(ack.credit)
         case .retry(_, let ids):
-            if phase == .resuming(sent: true), earlyRetries.count + ids.count <= limits.framesInFlight { earlyRetries += ids }
+            if phase == .resuming(sent: true), earlyRetries.count + ids.count <= limits.window(of: request.encoding) { earlyRetries += ids }
             guard phase == .running, !isCancelled else { return }
             for id in ids { queueRetry(id) }
         case .progress(_, let progress):
@@ -39,7 +39,7 @@ extension FrameSender {
         guard header.result.sequence == arrived + 1 else {
             return fail(.protocolViolation, "result \(header.result.sequence) after \(arrived)")
         }
-        guard header.length <= min(limits.resultBytes, settings.resultBytes), header.length + resultBytes <= request.resultWindow || resultSizes.isEmpty
+        guard header.length <= min(limits.resultBytes, settings.resultBytes), header.length + resultBytes <= request.resultWindow || resultBytes == 0
         else {
             return fail(.protocolViolation, "a result of \(header.length) bytes beyond the window")
         }
@@ -78,7 +78,7 @@ extension FrameSender {
                 return fail(.digestMismatch, "unit \(result.id) is not what was sent")
             }
         } else {
-            guard result.id <= adoptedThrough, adoptedAnswers.count <= limits.framesInFlight, adoptedAnswers.insert(result.id).inserted else {
+            guard result.id <= adoptedThrough, adoptedAnswers.count <= limits.window(of: request.encoding), adoptedAnswers.insert(result.id).inserted else {
                 return fail(.protocolViolation, "unit \(result.id) was answered twice or never sent")
             }
         }

@@ -6,9 +6,8 @@ public struct JobLimits: Hashable, Sendable {
     public var frameBytes = 64 << 20
     /// Width times height.
     public var framePixels = 1 << 26
-    /// Units of one job that were sent and whose result the client has not taken: the window of frames.
-    ///
-    /// With `source` it must exceed what a decoder keeps back for reordering and threads, or nothing would ever come out.
+    /// Units of one job that were sent and whose result the client has not taken: the window of frames. With `source` it is 48 at least, since
+    /// a decoder keeps units back.
     public var framesInFlight = 64
     /// Payload bytes of one job that the server has not released: the window of bytes. At least `frameBytes`.
     public var bytesInFlight = 64 << 20
@@ -27,6 +26,13 @@ public struct JobLimits: Hashable, Sendable {
 
     /// Ids, sequences and counts stay below, so that JavaScript reads them exactly and sums cannot overflow.
     package static let maximumID = 1 << 53
+
+    /// A unit without a picture is known by the units behind it: H.264 reorders up to 16 pictures, each perhaps two units, and a decoder keeps
+    /// one for each of up to 8 threads.
+    package static let leastSourceWindow = 48
+
+    /// The most units of a job in flight.
+    package func window(of encoding: PayloadEncoding) -> Int { encoding == .source ? max(framesInFlight, Self.leastSourceWindow) : framesInFlight }
 
     private static var leastMessage: Int { TransportSettings.leastMessageBytes }
 

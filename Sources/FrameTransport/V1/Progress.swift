@@ -76,19 +76,22 @@ public struct JobProgress: Hashable, Sendable {
     public init() {}
 }
 
-/// Durations in microseconds by size: 128 classes, four to each power of two, so that a quantile is right within a fifth.
-struct DurationHistogram: Hashable, Sendable {
-    private var classes = [Int](repeating: 0, count: 128)
-    private(set) var count = 0
-    private(set) var total = 0
+/// Durations in microseconds by size: 16 classes to each power of two, so that a quantile is right within 4 %.
+package struct DurationHistogram: Hashable, Sendable {
+    private static let perOctave = 16
+    private var classes = [UInt32](repeating: 0, count: index(of: .max) + 1)
+    package private(set) var count = 0
+    package private(set) var total = 0
 
-    mutating func add(_ microseconds: UInt32) {
-        classes[Self.index(of: microseconds)] += 1
+    package init() {}
+
+    package mutating func add(_ microseconds: UInt32) {
+        classes[Self.index(of: microseconds)] &+= 1
         count += 1
         total += Int(microseconds)
     }
 
-    var summary: StageSummary {
+    package var summary: StageSummary {
         StageSummary(count: count, total: .microseconds(total), median: quantile(0.5), p99: quantile(0.99))
     }
 
@@ -98,7 +101,7 @@ struct DurationHistogram: Hashable, Sendable {
         let rank = Int((Double(count - 1) * share).rounded(.down))
         var seen = 0
         for (index, number) in classes.enumerated() {
-            seen += number
+            seen += Int(number)
             if seen > rank {
                 let lower = Self.lowerBound(of: index)
                 let upper = index + 1 < classes.count ? Self.lowerBound(of: index + 1) : lower
@@ -108,16 +111,17 @@ struct DurationHistogram: Hashable, Sendable {
         return .zero
     }
 
+    /// Values below the number of classes in an octave have a class each.
     private static func index(of value: UInt32) -> Int {
-        guard value >= 4 else { return Int(value) }
+        guard value >= UInt32(perOctave) else { return Int(value) }
         let exponent = 31 - value.leadingZeroBitCount
-        return 4 * (exponent - 1) + Int(value >> UInt32(exponent - 2) & 3)
+        return perOctave * (exponent - 3) + Int(value >> UInt32(exponent - 4) & UInt32(perOctave - 1))
     }
 
     private static func lowerBound(of index: Int) -> Int {
-        guard index >= 4 else { return index }
-        let exponent = index / 4 + 1
-        return (4 + index % 4) << (exponent - 2)
+        guard index >= perOctave else { return index }
+        let exponent = index / perOctave + 3
+        return (perOctave + index % perOctave) << (exponent - 4)
     }
 }
 

@@ -112,6 +112,16 @@ import Wire
         #expect(tiny.end?.reason == .protocolViolation)
     }
 
+    @Test("An answer larger than the window is taken behind empty ones, as the server counts it")
+    func emptyAnswers() {
+        var client = Client(resultWindow: 1000)
+        client.result(1, id: 1, body: 0)
+        client.result(2, id: 2, body: 5000)
+        #expect(client.end == nil && client.results.count == 2)
+        client.result(3, id: 3, body: 1)
+        #expect(client.end?.reason == .protocolViolation)
+    }
+
     @Test("A server's own word on how long an answer may be does not make the client hold it")
     func ownLimit() {
         var settings = TransportSettings()

@@ -5,7 +5,7 @@ import Wire
 @testable import FrameTransport
 
 @Suite struct V1ProgressTests {
-    @Test("Quantiles of stage times are right within a fifth", arguments: [UInt64(1), 2, 3])
+    @Test("Quantiles of stage times are right within 4 %", arguments: [UInt64(1), 2, 3])
     func quantiles(seed: UInt64) {
         var random = SplitMix64(seed: seed)
         var histogram = DurationHistogram()
@@ -15,7 +15,7 @@ import Wire
         let summary = histogram.summary
         for (found, exact) in [(summary.median, values[2499]), (summary.p99, values[4949])] {
             let microseconds = Double(found.inNanoseconds) / 1000
-            #expect(abs(microseconds - Double(exact)) <= Double(exact) / 5 + 1)
+            #expect(abs(microseconds - Double(exact)) <= Double(exact) / 25 + 1)
         }
         #expect(summary.total == .microseconds(values.reduce(0) { $0 + Int($1) }))
         histogram.add(.max)
