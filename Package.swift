@@ -93,6 +93,8 @@ let testTargets: [Target] = [
             "EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle,
             metrics,
         ]),
+    // depends on the program so that it is built: the tests run it as users do
+    tests("CommandTests", ["everyframe-cli"]),
     tests("FuzzTests", ["FuzzTargets", nioCore]),
     tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
 ]

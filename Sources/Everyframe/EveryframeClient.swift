@@ -40,7 +40,14 @@ public struct EveryframeClient: Sendable {
     public func run(_ source: some FrameSource, handlers: Handlers = Handlers()) async throws(StreamError) -> StreamSummary {
         try configuration.validate()
         switch configuration.wire {
-        case .prototype: return try await runPrototype(source, handlers)
+        case .prototype:
+            let result: Result<StreamSummary, StreamError> = await withTaskCancellationHandler {
+                do throws(StreamError) { return .success(try await runPrototype(source, handlers)) } catch { return .failure(error) }
+            } onCancel: {
+                // its first frame may not have come
+                Task { await source.stop() }
+            }
+            return try result.get()
         case .everyframe:
             let link = ServerLink(configuration: configuration, declaredFPS: await source.declaredFPS, isLive: await source.isLive, logger: log)
             let result: Result<StreamSummary, StreamError>
@@ -244,6 +251,10 @@ extension StreamConfiguration {
             }
             try require(output == .data, "the prototype's wire brings no pictures back")
             try require(resume == nil, "a job of the prototype's wire cannot go on in another process")
+        }
+        if let resume {
+            let isToken = ResumeTicket.isValid(token: resume.token) && resume.taken >= 0
+            try require(isToken, "'\(resume.token)' is no token of a job: that is what the first process printed, in hexadecimal digits")
         }
         try require(stride >= 1, "a stride of \(stride) is not positive")
         switch dropPolicy {

@@ -35,6 +35,10 @@ struct Signalling {
             throw StreamError(.serverUnreachable, "\(url): \(Self.words(for: error))")
         }
         let json = try? JSON(parsing: answer)
+        // no answer of ours: another program listens there, or something in front of it
+        guard ![404, 405, 501].contains(status) else {
+            throw StreamError(.badAnswer, "HTTP \(status): there is no Everyframe at \(configuration.server); is it the right server?")
+        }
         guard status == 200 else { throw StreamError(.refused, Self.message(in: json, answer), status: status) }
         guard let sdp = json?["sdp"]?.string, json?["type"]?.string == "answer" else {
             throw StreamError(.badAnswer, json?["message"]?.string ?? "the server's answer has no SDP in it; is \(configuration.server) the right server?")
@@ -94,7 +98,8 @@ struct Signalling {
             }
             if let faults, !faults.isEmpty { return faults.joined(separator: "; ") }
         }
-        return String(String(buffer: body).prefix(200))
+        let text = String(buffer: body).prefix(200)
+        return text.hasPrefix("<") ? "an HTML page, as no Everyframe answers" : text.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
     private static func words(for error: any Error) -> String {
@@ -104,6 +109,9 @@ struct Signalling {
         }
         let text = "\(error)"
         if text.contains("Connection refused") || text.contains("ECONNREFUSED") || text.contains("errno: 111") { return "connection refused" }
+        if text.contains("UnknownHost") { return "there is no host of that name" }
+        if text.contains("CERTIFICATE_VERIFY_FAILED") { return "its certificate cannot be verified" }
+        if text.contains("WRONG_VERSION_NUMBER") { return "it does not speak TLS: http instead of https?" }
         return text
     }
 }

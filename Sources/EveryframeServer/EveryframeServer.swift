@@ -1,6 +1,7 @@
 import FrameTransport
 import Glibc
 import Hummingbird
+package import Inference
 public import Logging
 import NIOCore
 import NIOPosix
@@ -32,16 +33,32 @@ public struct EveryframeServer: Service {
         configuration: ServerConfiguration, metrics: MetricsExporter? = nil, logger: Logger? = nil,
         onListening: @escaping @Sendable (_ port: Int) async -> Void = { _ in }
     ) async throws(ServerError) {
+        let log = logger ?? Logger(label: "everyframe.server")
+        let predictor = try await Predictor.load(configuration, logger: log)
+        try await self.init(configuration, predictor, metrics, log, onListening)
+    }
+
+    /// With a model that the catalogue does not know, whatever the configuration names.
+    package init(
+        configuration: ServerConfiguration, model: any Model, logger: Logger, onListening: @escaping @Sendable (_ port: Int) async -> Void
+    ) async throws(ServerError) {
+        try await self.init(configuration, Predictor(model: model, batchWait: configuration.batchWait), nil, logger, onListening)
+    }
+
+    private init(
+        _ configuration: ServerConfiguration, _ predictor: Predictor, _ metrics: MetricsExporter?, _ log: Logger,
+        _ onListening: @escaping @Sendable (_ port: Int) async -> Void
+    ) async throws(ServerError) {
         self.configuration = configuration
-        self.onListening = onListening
+        self.predictor = predictor
         self.metrics = metrics
-        log = logger ?? Logger(label: "everyframe.server")
-        predictor = try await Predictor.load(configuration, logger: log)
+        self.log = log
+        self.onListening = onListening
         await PeerConnection.prepare()
         do {
             endpoint = try await UDPEndpoint.bind(host: configuration.udpHost, port: configuration.udpPort, includeLoopback: true)
         } catch {
-            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(error)")
+            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(Self.words(for: error))")
         }
         let threads = max(1, configuration.decodeThreads ?? System.coreCount)
         pool = WorkPool(threads: threads, name: "frames")
@@ -81,10 +98,9 @@ public struct EveryframeServer: Service {
             } onGracefulShutdown: {
                 log.info("Shutting down")
             }
-        } catch let error as IOError {
+        } catch let error where error is IOError || error is SocketAddressError.UnknownHost {
             await close()
-            let reason = String(cString: strerror(error.errnoCode)).lowercased()
-            throw ServerError(.cannotBind, "http://\(configuration.host):\(configuration.port): \(reason)")
+            throw ServerError(.cannotBind, "http://\(configuration.host):\(configuration.port): \(Self.words(for: error))")
         } catch {
             await close()
             throw error
@@ -106,6 +122,15 @@ public struct EveryframeServer: Service {
         let pool = pool
         // it waits for what is at work
         try? await NIOThreadPool.singleton.runIfActive { pool.shutDown() }
+    }
+
+    private static func words(for error: any Error) -> String {
+        switch error {
+        case let error as IOError: String(cString: strerror(error.errnoCode)).lowercased()
+        case SocketAddressError.failedToParseIPString: "that is no numeric address"
+        case is SocketAddressError.UnknownHost: "there is no host of that name"
+        default: "\(error)"
+        }
     }
 
     /// What the HTTP layer says of every connection is of no use at the level of what the sessions say.

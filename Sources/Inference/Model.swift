@@ -34,6 +34,12 @@ package struct EngineInfo: Sendable, Equatable {
     package var name: String
     package var version: String
     package var device: String
+
+    package init(name: String, version: String, device: String) {
+        self.name = name
+        self.version = version
+        self.device = device
+    }
 }
 
 /// The answer to one frame.

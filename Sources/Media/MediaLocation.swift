@@ -31,6 +31,11 @@ package enum MediaLocation: Hashable, Sendable {
     }
 }
 
+extension MediaLocation {
+    /// Whether `format` of a descriptor may be this.
+    package static func knows(container name: String) -> Bool { Source.knows(container: name) }
+}
+
 extension MediaLocation: CustomStringConvertible {
     /// For people and logs: user names and passwords are left out.
     package var description: String {

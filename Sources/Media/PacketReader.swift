@@ -85,6 +85,9 @@ package final class PacketReader {
         if let first = range.first, !isLive { try seek(to: first) }
     }
 
+    /// Not the whole source was asked for: it may be that there is nothing.
+    package var isPart: Bool { range.isPart }
+
     /// The next access unit; nil after the last.
     package func next() throws(MediaError) -> AccessUnit? {
         guard let unit = try waiting.isEmpty ? read() : waiting.removeFirst() else { return nil }
@@ -179,6 +182,7 @@ package final class PacketReader {
 private struct ShownRange {
     let first: Int64?
     let end: Int64?
+    var isPart: Bool { first != nil || end != nil }
 
     init(_ options: PacketReader.Options, _ info: VideoInfo) {
         func ticks(_ seconds: Double?) -> Int64? {

@@ -82,6 +82,8 @@ struct Source {
         isProbed = false
     }
 
+    static func knows(container name: String) -> Bool { av_find_input_format(name).map { !names(of: $0).contains(where: linking.contains) } ?? false }
+
     private static func container(named name: String, _ location: MediaLocation) throws(MediaError) -> UnsafePointer<AVInputFormat> {
         guard let format = av_find_input_format(name), !names(of: format).contains(where: linking.contains) else {
             throw .badLocation(location: location.description, reason: "\(name) is no container that FFmpeg knows here")

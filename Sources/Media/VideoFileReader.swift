@@ -96,7 +96,7 @@ package final class VideoFileReader {
             return frame
         }
         // a part of a file may well be empty
-        guard framesRead > 0 || configuration.start != nil || configuration.end != nil else {
+        guard framesRead > 0 || units.isPart else {
             throw .undecodable(path: location.description, reason: damage.readError ?? (damage.isNone ? "there is none in it" : "the data is damaged"))
         }
         return nil

@@ -12,7 +12,6 @@ struct OutputFiles: Sendable {
 
     func makeFolders() throws {
         for folder in [results, csv, coco, annotated].compactMap(\.self) {
-            guard folder != "-" else { throw OutputError(path: "-", reason: "several videos cannot share standard output; name a folder") }
             do {
                 try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
             } catch {
@@ -21,16 +20,35 @@ struct OutputFiles: Sendable {
         }
     }
 
-    func checkSummary() throws(OutputError) {
-        guard let summary else { return }
-        let descriptor = open(summary, O_WRONLY | O_CREAT, 0o644)
-        guard descriptor >= 0 else { throw OutputError(path: summary, reason: String(cString: strerror(errno))) }
-        close(descriptor)
+    /// Looks whether the summary can be written, and that no output is one of the videos.
+    func check(videos: [String]) throws {
+        if let summary, summary != "-" {
+            let descriptor = open(summary, O_WRONLY | O_CREAT, 0o644)
+            guard descriptor >= 0 else { throw OutputError(path: summary, reason: String(cString: strerror(errno))) }
+            close(descriptor)
+        }
+        let sources = Set(videos.compactMap { FileIdentity($0) })
+        var outputs = [summary]
+        let names: [String?] = videos.count > 1 ? Self.names(of: videos) : [nil]
+        for name in names {
+            outputs += [results, csv, coco, annotated].indices.map { path($0, of: name) }
+        }
+        for case let output? in outputs {
+            if let identity = FileIdentity(output), sources.contains(identity) { throw OutputError(path: output, reason: "it is a video that is to be sent") }
+        }
     }
 
-    func writeSummary(_ json: JSON?) throws {
+    func writeSummary(_ json: JSON?) async throws {
         guard let summary, let json else { return }
-        try Data((json.description + "\n").utf8).write(to: URL(fileURLWithPath: summary))
+        let sink = try JSONLinesSink(path: summary)
+        try await sink.write(json)
+        try await sink.finish()
+    }
+
+    /// Of the results, the CSV, the COCO and the annotated file, for the video of that name where there are several.
+    func path(_ kind: Int, of name: String?) -> String? {
+        let (given, ending) = [(results, "jsonl"), (csv, "csv"), (coco, "json"), (annotated, "mp4")][kind]
+        return given.map { given in name.map { "\(given)/\($0).\(ending)" } ?? given }
     }
 
     /// A file name for each video, without what is in front of the last slash and behind the last dot; different ones for different videos.
@@ -46,6 +64,19 @@ struct OutputFiles: Sendable {
     }
 }
 
+/// Tells files from each other, whatever they are called.
+private struct FileIdentity: Hashable {
+    let device: UInt64
+    let number: UInt64
+
+    init?(_ path: String) {
+        var status = stat()
+        // devices may well be both
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+        (device, number) = (UInt64(status.st_dev), UInt64(status.st_ino))
+    }
+}
+
 /// The open outputs of one video.
 struct Sinks: Sendable {
     private var all: [any ResultSink] = []
@@ -56,11 +87,10 @@ struct Sinks: Sendable {
     ///   - name: of the files in the folders that `files` then names; nil: they are files.
     ///   - isContinued: results are added to those of an earlier process.
     init(_ files: OutputFiles, name: String?, isContinued: Bool, frameRate: Double?, isLive: Bool) async throws {
-        func path(_ given: String?, _ ending: String) -> String? { given.map { given in name.map { "\(given)/\($0).\(ending)" } ?? given } }
-        if let path = path(files.results, "jsonl") { all.append(try JSONLinesSink(path: path, continuing: isContinued)) }
-        if let path = path(files.csv, "csv") { all.append(try CSVSink(path: path)) }
-        if let path = path(files.coco, "json") { all.append(try COCOSink(path: path)) }
-        if let path = path(files.annotated, "mp4") {
+        if let path = files.path(0, of: name) { all.append(try JSONLinesSink(path: path, continuing: isContinued)) }
+        if let path = files.path(1, of: name) { all.append(try CSVSink(path: path)) }
+        if let path = files.path(2, of: name) { all.append(try COCOSink(path: path)) }
+        if let path = files.path(3, of: name) {
             let sink = try AnnotatedVideoSink(path: path, frameRate: frameRate, startsAtZero: isLive)
             all.append(sink)
             drawnHere = sink

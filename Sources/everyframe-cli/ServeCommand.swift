@@ -63,16 +63,18 @@ struct ServeCommand: AsyncParsableCommand {
         let log = Logger(label: "everyframe.server")
         Memory.keepFreed()
         let metrics = MetricsExporter.bootstrap()
+        let configuration = serverConfigurationOrDefault()
         let server: EveryframeServer
         do throws(ServerError) {
-            server = try await EveryframeServer(configuration: try serverConfigurationOrDefault(), metrics: metrics, logger: log)
+            server = try await EveryframeServer(configuration: configuration, metrics: metrics, logger: log)
         } catch {
             log.critical("\(error)")
             throw ExitStatus(error).code
         }
         var group = ServiceGroupConfiguration(
             services: [.init(service: server)], gracefulShutdownSignals: [.sigint, .sigterm], logger: Log.silent)
-        group.maximumGracefulShutdownDuration = .seconds(60)
+        // the server keeps its own bound: once for the answers, once for the clients to take them
+        group.maximumGracefulShutdownDuration = configuration.limits.drainTime * 2 + .seconds(10)
         do {
             try await ServiceGroup(configuration: group).run()
         } catch {
@@ -83,7 +85,7 @@ struct ServeCommand: AsyncParsableCommand {
     }
 
     /// `validate()` has looked at it before.
-    private func serverConfigurationOrDefault() throws(ServerError) -> ServerConfiguration {
+    private func serverConfigurationOrDefault() -> ServerConfiguration {
         (try? serverConfiguration()) ?? ServerConfiguration()
     }
 

@@ -3,6 +3,7 @@ import Everyframe
 import Foundation
 import FrameTransport
 import Logging
+import Media
 import ServiceLifecycle
 import UnixSignals
 
@@ -31,7 +32,7 @@ struct StreamCommand: AsyncParsableCommand {
     @OptionGroup(title: "What comes back")
     var output: OutputOptions
 
-    @Option(help: "Go on with the job that another process began, by the token that it printed; --results is continued.")
+    @Option(help: "Go on with the job that another process began, by the token that it printed and with the same options; --results is continued.")
     var resume: String?
     @Option(help: "Connections, for several videos.")
     var pool: Int = 2
@@ -47,6 +48,8 @@ struct StreamCommand: AsyncParsableCommand {
     var logLevel: LogLevelOption?
 
     mutating func validate() throws {
+        try travel.check(isStandardInput: video.contains("-"))
+        try output.check(isSeveral: Self.expanded(video).count > 1)
         do throws(StreamError) {
             try streamConfiguration().validate()
         } catch {
@@ -58,9 +61,13 @@ struct StreamCommand: AsyncParsableCommand {
         _ = try inRange(parallel, 1...256, "parallel")
         try choice.check()
         if resume != nil {
-            guard video.count == 1 else { throw ValidationError("--resume goes on with one video") }
+            guard Self.expanded(video).count == 1 else { throw ValidationError("--resume goes on with one video") }
             guard output.csv == nil, output.coco == nil, output.annotated == nil else {
                 throw ValidationError("--resume can continue --results only: the other files would lack what came before")
+            }
+            switch choice.drop?.policy {
+            case .latest, .maximumLag: throw ValidationError("--resume needs the same frames again, which --drop latest and max-lag do not choose")
+            case .all, .everyNth, .maximumRate, nil: break
             }
         }
     }
@@ -111,12 +118,12 @@ struct TravelOptions: ParsableArguments {
     var wire: WireOption = .everyframe
     @Option(help: "How frames are packed: source (as they are stored), jpeg, png or raw. Default: source, and jpeg on the prototype's wire.")
     var encoding: EncodingOption?
-    @Option(help: "JPEG quality, 1 to 100.")
-    var quality: Int = StreamConfiguration.defaultQuality
-    @Option(help: "Pixels of raw frames: i420, nv12 or bgr24.")
-    var pixelFormat: PixelFormatOption = .i420
-    @Option(help: "Compression of raw frames: none, lz4 or zstd.")
-    var compression: CompressionOption = .none
+    @Option(help: "JPEG quality, 1 to 100 (default 85); alone it means --encoding jpeg.")
+    var quality: Int?
+    @Option(help: "Pixels of raw frames: i420, nv12 or bgr24 (default i420).")
+    var pixelFormat: PixelFormatOption?
+    @Option(help: "Compression of raw frames: none, lz4 or zstd (default none).")
+    var compression: CompressionOption?
     @Option(help: "Frames sent and not answered, at most (default: what the server allows; 32 on the prototype's wire).")
     var window: Int?
     @Option(help: "What standard input is: mjpeg, yuv4mpegpipe, mpegts, … (default: told from its first bytes).")
@@ -124,16 +131,32 @@ struct TravelOptions: ParsableArguments {
     @Flag(help: "Control messages and results as JSON instead of MessagePack, for looking at the wire.")
     var jsonMessages = false
 
+    /// What would have no effect is a mistake.
+    func check(isStandardInput: Bool) throws {
+        if quality != nil, let encoding, encoding != .jpeg { throw ValidationError("--quality is for --encoding jpeg, not for \(encoding.rawValue)") }
+        if encoding != .raw {
+            if pixelFormat != nil { throw ValidationError("--pixel-format is for --encoding raw") }
+            if compression != nil { throw ValidationError("--compression is for --encoding raw") }
+        }
+        if let inputFormat {
+            guard isStandardInput else { throw ValidationError("--input-format is for standard input (-)") }
+            guard MediaLocation.knows(container: inputFormat) else {
+                throw ValidationError("--input-format \(inputFormat) is no container; try mjpeg, yuv4mpegpipe, mpegts, matroska, h264, …")
+            }
+        }
+    }
+
     func apply(to configuration: inout StreamConfiguration) {
         configuration.wire = wire == .prototype ? .prototype : .everyframe
+        let quality = quality ?? StreamConfiguration.defaultQuality
         switch encoding {
         case nil: break
         case .source: configuration.encoding = .source
         case .jpeg: configuration.encoding = .jpeg(quality: quality)
         case .png: configuration.encoding = .png
-        case .raw: configuration.encoding = .raw(pixelFormat.format, compression.compression)
+        case .raw: configuration.encoding = .raw(pixelFormat?.format ?? .i420, compression?.compression)
         }
-        if encoding == nil, quality != StreamConfiguration.defaultQuality { configuration.encoding = .jpeg(quality: quality) }
+        if encoding == nil, self.quality != nil { configuration.encoding = .jpeg(quality: quality) }
         configuration.window = window
         configuration.messageFormat = jsonMessages ? .json : .messagePack
     }
@@ -143,7 +166,7 @@ struct TravelOptions: ParsableArguments {
     enum PixelFormatOption: String, ExpressibleByArgument, CaseIterable {
         case i420, nv12, bgr24
 
-        var format: PixelFormat {
+        var format: FrameTransport.PixelFormat {
             switch self {
             case .i420: .i420
             case .nv12: .nv12
@@ -199,7 +222,7 @@ struct DropOption: ExpressibleByArgument {
         case ("all", nil) where parts.count == 1: policy = .all
         case ("latest", nil) where parts.count == 1: policy = .latest
         case ("max-lag", let value?) where value > 0 && value < 1e9: policy = .maximumLag(.microseconds(Int64(value * 1000)))
-        case ("every-nth", let value?) where value >= 1 && value < 1e9: policy = .everyNth(Int(value))
+        case ("every-nth", let value?) where value >= 1 && value < 1e9 && value == value.rounded(): policy = .everyNth(Int(value))
         case ("max-fps", let value?) where value > 0 && value < 1e6: policy = .maximumRate(value)
         default: return nil
         }
@@ -225,6 +248,25 @@ struct OutputOptions: ParsableArguments {
     var annotated: String?
     @Option(help: "Write what came of it here, as JSON.")
     var summary: String?
+
+    func check(isSeveral: Bool) throws {
+        if output == .data, annotated == nil {
+            if image != nil { throw ValidationError("--image is for --output video or both, or for --annotated") }
+            if imageQuality != nil { throw ValidationError("--image-quality is for --output video or both, or for --annotated") }
+        }
+        let outputs = [("--results", results), ("--csv", csv), ("--coco", coco), ("--annotated", annotated), ("--summary", summary)]
+        for (index, (name, path)) in outputs.enumerated() {
+            guard let path else { continue }
+            if path.isEmpty { throw ValidationError("\(name) names no file") }
+            if path == "-", name == "--annotated" { throw ValidationError("--annotated needs a file: a video cannot go to standard output") }
+            if path == "-", isSeveral, name != "--summary" {
+                throw ValidationError("with several videos \(name) is a folder: they cannot share standard output")
+            }
+            // in a folder each has files of its own
+            if isSeveral, path != "-" { continue }
+            if let other = outputs[..<index].first(where: { $0.1 == path }) { throw ValidationError("\(other.0) and \(name) cannot both go to \(path)") }
+        }
+    }
 
     var files: OutputFiles { OutputFiles(results: results, csv: csv, coco: coco, annotated: annotated, summary: summary) }
 

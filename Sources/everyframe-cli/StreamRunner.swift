@@ -18,6 +18,21 @@ struct StreamRunner: Sendable {
         var video: String
         var summary: StreamSummary?
         var status: ExitStatus?
+        /// What kept it from beginning.
+        var failure: String?
+
+        /// Also of a video of which nothing came: an old summary must not be taken for this one's.
+        func json(withName: Bool) -> JSON {
+            var object: JSONObject = [:]
+            if let summary, case .object(let members) = summary.json {
+                object = members
+            } else {
+                object.append("ok", false)
+                if let failure { object.append("failure", .string(failure)) }
+            }
+            if withName { object.append("video", .string(video)) }
+            return .object(object)
+        }
     }
 
     /// - Returns: nil where every frame of every video was answered; else what went wrong first.
@@ -25,7 +40,7 @@ struct StreamRunner: Sendable {
         if videos.count > 1 {
             do { try files.makeFolders() } catch { return fail("\(error)", .cannotWrite) }
         }
-        do { try files.checkSummary() } catch { return fail("\(error)", .cannotWrite) }
+        do { try files.check(videos: videos) } catch { return fail("\(error)", .cannotWrite) }
         let client = EveryframeClient(configuration: configuration, logger: Logger(label: "everyframe.client"))
         var outcomes: [Outcome] = []
         if videos.count == 1, let video = videos.first {
@@ -37,7 +52,7 @@ struct StreamRunner: Sendable {
             await shared.close()
         }
         do {
-            try files.writeSummary(videos.count == 1 ? outcomes.first?.summary?.json : .array(outcomes.compactMap { $0.summary?.json(of: $0.video) }))
+            try await files.writeSummary(videos.count == 1 ? outcomes.first?.json(withName: false) : .array(outcomes.map { $0.json(withName: true) }))
         } catch {
             return fail("\(error)", .writeFailed)
         }
@@ -69,20 +84,23 @@ struct StreamRunner: Sendable {
 
     private func stream(_ video: String, name: String?, _ run: Run) async -> Outcome {
         var outcome = Outcome(video: video)
+        func failed(_ message: String, _ status: ExitStatus) -> Outcome {
+            outcome.failure = message
+            outcome.status = fail(message, status)
+            return outcome
+        }
         let source: any FrameSource
         do throws(StreamError) {
-            source = try await Self.source(video, range, inputFormat)
+            source = try await self.source(video)
         } catch {
-            outcome.status = fail("\(error)", ExitStatus(error))
-            return outcome
+            return failed("\(error)", ExitStatus(error))
         }
         let sinks: Sinks
         do {
             sinks = try await Sinks(
                 files, name: name, isContinued: configuration.resume != nil, frameRate: await source.declaredFPS, isLive: await source.isLive)
         } catch {
-            outcome.status = fail("\(error)", .cannotWrite)
-            return outcome
+            return failed("\(error)", .cannotWrite)
         }
         // several at a time have no line each
         let progress = ProgressDisplay(isQuiet: isQuiet || videos.count > 1)
@@ -94,7 +112,7 @@ struct StreamRunner: Sendable {
         }
         handlers.onDelivered = { try await sinks.flush() }
         handlers.onProgress = { await progress.show($0) }
-        if !isQuiet { handlers.onTicket = { await progress.say("\(prefix)to go on after an interruption: --resume \($0.token)") } }
+        if !isQuiet { handlers.onTicket = { await progress.say("\(prefix)to go on after an interruption: the same command with --resume \($0.token)") } }
         if let annotation = sinks.drawnHere, configuration.wire == .prototype { handlers.onFrame = { await annotation.remember($0, $1) } }
         let summary: StreamSummary
         do throws(StreamError) {
@@ -102,8 +120,7 @@ struct StreamRunner: Sendable {
         } catch {
             await progress.finish()
             try? await sinks.finish()
-            outcome.status = fail("\(prefix)\(error)", ExitStatus(error))
-            return outcome
+            return failed("\(prefix)\(error)", ExitStatus(error))
         }
         await progress.finish()
         outcome.summary = summary
@@ -118,11 +135,17 @@ struct StreamRunner: Sendable {
     }
 
     private func conclude(_ outcome: StreamSummary, _ video: String, _ prefix: String) -> ExitStatus? {
+        if let failure = outcome.failure, outcome.framesSent == 0 { return fail("\(prefix)\(failure)", ExitStatus(failure)) }
+        // units that lead to a part of a file are sent although none of them is shown; one that goes on may find all done
+        let isEmpty = outcome.framesDecoded == 0 && outcome.framesSent == 0 || outcome.ok && outcome.resultsReceived == 0 && configuration.resume == nil
+        guard !isEmpty else {
+            let damage = outcome.sourceDamage.map { ": \($0)" } ?? ""
+            return fail("\(video) has no frame\(range == .init() ? "" : " in that part of it")\(damage)", .badInput)
+        }
         if !isQuiet { Terminal.write(prefix + Self.table(outcome)) }
         if let damage = outcome.sourceDamage { Terminal.write("everyframe: warning: \(video): \(damage)\n") }
         if let failure = outcome.failure { return fail("\(prefix)\(failure); \(outcome.verdict)", ExitStatus(failure)) }
-        if outcome.ok { return nil }
-        return fail(outcome.framesDecoded == 0 ? "\(video) has no frames" : "\(prefix)\(outcome.verdict)", .framesFailed)
+        return outcome.ok ? nil : fail("\(prefix)\(outcome.verdict)", .framesFailed)
     }
 
     private func fail(_ message: String, _ status: ExitStatus) -> ExitStatus {
@@ -130,13 +153,28 @@ struct StreamRunner: Sendable {
         return status
     }
 
-    private static func source(_ video: String, _ range: VideoSource.Range, _ inputFormat: String?) async throws(StreamError) -> any FrameSource {
+    private func source(_ video: String) async throws(StreamError) -> any FrameSource {
+        func requireAll(_ kind: String) throws(StreamError) {
+            guard range == .init() else { throw StreamError(.invalidConfiguration, "--start and --end are for video files, not for \(kind)") }
+            guard kind == "folders" || configuration.resume == nil else {
+                throw StreamError(.invalidConfiguration, "--resume needs the same frames again, which \(kind) do not give")
+            }
+        }
         if video == "-" { return try await VideoSource.standardInput(format: inputFormat) }
-        if video.hasPrefix("rtsp://") || video.hasPrefix("rtsps://") { return try await VideoSource.rtsp(video) }
+        if video.hasPrefix("rtsp://") || video.hasPrefix("rtsps://") {
+            try requireAll("cameras")
+            return try await VideoSource.rtsp(video)
+        }
         var isFolder: ObjCBool = false
         if FileManager.default.fileExists(atPath: video, isDirectory: &isFolder) {
-            if isFolder.boolValue { return try ImageFolderSource(path: video) }
-            if video.hasPrefix("/dev/video") { return try await VideoSource.camera(.init(path: video)) }
+            if isFolder.boolValue {
+                try requireAll("folders")
+                return try ImageFolderSource(path: video)
+            }
+            if video.hasPrefix("/dev/video") {
+                try requireAll("cameras")
+                return try await VideoSource.camera(.init(path: video))
+            }
         }
         return try await VideoSource.file(video, range: range)
     }
@@ -150,7 +188,7 @@ struct StreamRunner: Sendable {
             "\(outcome.verdict)",
             "  frames   \(outcome.framesDecoded) read, \(outcome.framesSent) sent, \(outcome.resultsReceived) answered, \(outcome.framesFailed) failed",
             "  speed    \(number(outcome.framesPerSecond)) frames/s, \(number(outcome.seconds, 2)) s, set up in \(number(outcome.setupMilliseconds, 0)) ms",
-            "  sent     \(number(Double(outcome.bytesSent) / 1e6)) MB",
+            "  sent     \(outcome.bytesSent < 1_000_000 ? "\(number(Double(outcome.bytesSent) / 1e3)) kB" : "\(number(Double(outcome.bytesSent) / 1e6)) MB")",
         ]
         if outcome.unitsWithoutPicture > 0 {
             lines.append("  units    \(outcome.unitsWithoutPicture) without a picture of their own, or left out by the stride")
@@ -175,13 +213,5 @@ struct StreamRunner: Sendable {
     private static func total(_ summaries: [StreamSummary], of count: Int) -> String {
         let good = summaries.count { $0.ok }
         return "\(good) of \(count) videos answered to the last frame: \(summaries.reduce(0) { $0 + $1.resultsReceived }) frames\n"
-    }
-}
-
-extension StreamSummary {
-    fileprivate func json(of video: String) -> JSON {
-        guard case .object(var object) = json else { return json }
-        object.append("video", .string(video))
-        return .object(object)
     }
 }

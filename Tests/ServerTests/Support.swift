@@ -1,6 +1,7 @@
 import Everyframe
 import Foundation
 import FrameTransport
+import Inference
 import Logging
 import Media
 import NIOCore
@@ -14,9 +15,10 @@ import WebRTCNIO
 import FoundationNetworking
 #endif
 
-/// A server that runs while `body` does, with a model that answers at once.
+/// A server that runs while `body` does, with a model that answers at once, or `model`.
 func withServer(
-    _ change: (inout ServerConfiguration) -> Void = { _ in }, _ body: @escaping @Sendable (RunningServer) async throws -> Void
+    model: (any Model)? = nil, _ change: (inout ServerConfiguration) -> Void = { _ in },
+    _ body: @escaping @Sendable (RunningServer) async throws -> Void
 ) async throws {
     var configuration = ServerConfiguration()
     configuration.port = 0
@@ -26,7 +28,12 @@ func withServer(
     change(&configuration)
     let (ports, listening) = AsyncStream<Int>.makeStream()
     let quiet = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-    let server = try await EveryframeServer(configuration: configuration, logger: quiet) { listening.yield($0) }
+    let server =
+        if let model {
+            try await EveryframeServer(configuration: configuration, model: model, logger: quiet) { listening.yield($0) }
+        } else {
+            try await EveryframeServer(configuration: configuration, logger: quiet) { listening.yield($0) }
+        }
     let group = ServiceGroup(services: [server], logger: quiet)
     try await withThrowingTaskGroup(of: Void.self) { tasks in
         tasks.addTask {

@@ -24,7 +24,7 @@ actor FrameFeed {
     }
     private var waiter: CheckedContinuation<Void, Never>?
     /// Frames that an earlier process has sent.
-    private var skip: Int
+    private(set) var skip: Int
     private(set) var framesRead = 0
     /// The first frame is read before a job can be opened; it comes out of here with the others.
     private var first: SourceFrame?

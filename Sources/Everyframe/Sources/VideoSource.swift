@@ -68,23 +68,30 @@ public actor VideoSource: FrameSource {
         // one loop of the shared group's would be blocked by decoding: this one does nothing else
         let thread = threads.next()
         let opened: Result<VideoSource, StreamError>
+        // opening waits for the network or a pipe
+        let cancellation = Cancellation()
         do {
-            // opening waits for the network or a pipe
-            opened = try await thread.submit { Result { () throws(StreamError) in try VideoSource(location, range, on: thread) } }.get()
+            opened = try await withTaskCancellationHandler {
+                try await thread.submit { Result { () throws(StreamError) in try VideoSource(location, range, cancellation, on: thread) } }.get()
+            } onCancel: {
+                cancellation.cancel()
+            }
         } catch {
             throw StreamError(.sourceFailed, "\(error)")
         }
+        if Task.isCancelled { throw StreamError(.cancelled) }
         return try opened.get()
     }
 
-    private init(_ location: MediaLocation, _ range: Range, on thread: any EventLoop) throws(StreamError) {
+    private init(_ location: MediaLocation, _ range: Range, _ cancellation: Cancellation, on thread: any EventLoop) throws(StreamError) {
         self.thread = thread
         do {
             var options = PacketReader.Options()
             options.start = range.start
             options.end = range.end
+            options.cancellation = cancellation
             reader = try PacketReader(location, options: options)
-            cancellation = reader.cancellation
+            self.cancellation = cancellation
         } catch {
             throw StreamError(.sourceFailed, "\(error)")
         }

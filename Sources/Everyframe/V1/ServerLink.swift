@@ -144,6 +144,14 @@ actor ServerLink {
         link.setNeedsPump()
     }
 
+    /// The server has had units of a job that goes on which were not submitted here.
+    func isBehindServer(_ key: JobKey) -> Bool { link.engine.withJob(key) { $0.isBehindServer } ?? false }
+
+    /// Has no more to do with a job, which stays with the server for whoever knows its token.
+    func leave(_ key: JobKey) {
+        if let inbox = inboxes[key], !inbox.isOver { over(inbox, .ended(JobEnd(status: .failed))) }
+    }
+
     /// Ends a job here, whatever the server thinks of it.
     func abandon(_ key: JobKey, _ end: JobEnd) {
         guard let inbox = inboxes[key], !inbox.isOver else { return }
@@ -242,7 +250,9 @@ actor ServerLink {
                 return
             } catch {
                 let waited = lostAt.map { Instant.now - $0 } ?? .zero
-                guard !isFirst, error.isTransient, waited + pause < configuration.timeouts.resume else {
+                // the last try is at the end of the time
+                pause = min(pause, configuration.timeouts.resume - waited)
+                guard !isFirst, error.isTransient, pause > .zero else {
                     return fail(isFirst ? error : StreamError(.connectionLost, "no connection for \(waited.components.seconds) s: \(error)"))
                 }
                 log.info("The server cannot be reached, trying again: \(error)")
@@ -273,7 +283,8 @@ actor ServerLink {
             let offer = try await peer.gatheringComplete()
             let answer = try await Signalling(configuration: configuration).exchange(offer: offer.sdp, declaredFPS: declaredFPS, timeout: patience)
             guard answer.frameProtocol == Lane.subprotocol else {
-                throw StreamError(.badAnswer, "the server at \(configuration.server) does not speak everyframe.v1; perhaps it speaks the prototype's wire")
+                throw StreamError(
+                    .badAnswer, "the server at \(configuration.server) does not speak everyframe.v1; if it speaks the prototype's wire: --wire prototype")
             }
             do {
                 try await peer.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer.sdp))

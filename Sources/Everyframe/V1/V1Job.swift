@@ -37,7 +37,7 @@ actor V1Job {
             plan = try await JobPlan(configuration, source)
         } catch {
             await source.stop()
-            throw error
+            throw isCancelled ? StreamError(.cancelled) : error
         }
         guard let first = plan.first else {
             var summary = StreamSummary(proof: LedgerProof(sent: 0, answered: 0))
@@ -77,6 +77,8 @@ actor V1Job {
         guard !isCancelled else { return }
         isCancelled = true
         failure = failure ?? StreamError(.cancelled)
+        // its first frame may not have come
+        await source.stop()
         await feed?.stop()
         guard let key else { return }
         await link.cancel(key)
@@ -110,6 +112,16 @@ actor V1Job {
                 lastActivity = .now
             }
             guard end == nil else { return }
+            if configuration.resume != nil {
+                let isBehind = await link.isBehindServer(key)
+                let isShort = await feed.skip > 0
+                // a job that is over has stopped the feed
+                guard !isBehind && !isShort || end != nil || isCancelled else {
+                    let words = "the job that is to go on has more frames than this source: is it the same source, with the same options?"
+                    failure = failure ?? StreamError(.sourceFailed, words)
+                    return await link.leave(key)
+                }
+            }
             await link.finish(key, drops: await feed.drops)
         } catch {
             // what was sent is answered all the same, and the server told why no more comes
@@ -237,6 +249,10 @@ actor V1Job {
         summary.framesFailed = progress.framesFailed
         summary.unitsWithoutPicture = withoutPicture
         summary.dropped = await feed?.drops ?? DropCounts()
+        // an earlier process may have sent all there is; then the job is complete before this one has read that far
+        if configuration.resume != nil, end.status == .completed {
+            summary.framesDecoded = max(summary.framesDecoded, sent + summary.dropped.total)
+        }
         summary.retries = progress.retries
         summary.reconnections = await link.reconnections
         summary.setupMilliseconds = await link.setupTime?.inMilliseconds ?? 0

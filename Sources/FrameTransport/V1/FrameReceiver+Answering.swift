@@ -234,7 +234,7 @@ extension FrameReceiver {
     }
 
     mutating func checkDrained(at now: Instant) {
-        guard phase == .running, let draining, partial == nil, received == sequence, taken == sequence else { return }
+        guard phase == .running, let draining, sequence >= drainLast || partial == nil && received == sequence, taken == sequence else { return }
         end(.failed, message: draining, at: now)
     }
 

@@ -112,6 +112,11 @@ extension FrameReceiver {
         counts.received += 1
         counts.payloadBytes += whole.payload.readableBytes
         changed(at: now)
+        guard header.id <= drainLast else {
+            heldBytes -= slots[offset: index].heldBytes
+            slots[offset: index].heldBytes = 0
+            return
+        }
         if let expected = header.info.rawLength {
             let length = header.info.compression == nil ? header.length : Int(header.info.uncompressedLength)
             guard length == expected else {
@@ -174,12 +179,13 @@ extension FrameReceiver {
 
     /// Tells the application once that nothing more will come.
     mutating func checkFinished(at now: Instant) {
-        guard phase == .running, let finish else { return }
-        if !isFinishedTold, received == finish.last, awaited.isEmpty {
+        guard phase == .running else { return }
+        let last = min(finish?.last ?? .max, drainLast)
+        if !isFinishedTold, received >= last, partial.map({ $0.header.id > last }) ?? true, !awaited.contains(where: { $0 <= last }) {
             isFinishedTold = true
-            events.append(.finished(last: finish.last))
+            events.append(.finished(last: last))
         }
-        guard taken == finish.last, sequence == finish.last else { return }
+        guard let finish, taken == finish.last, sequence == finish.last else { return }
         if let error = finish.error {
             end(JobEnd(status: .failed, reason: .source, message: error), at: now)
         } else {

@@ -122,6 +122,8 @@ package struct FrameReceiver: ~Copyable, Sendable {
     var isFinishedTold = false
     /// Why no more is let in.
     var draining: String?
+    /// Of access units, those behind this one are not given to the application any more.
+    var drainLast = Int.max
 
     // Answers
     /// Ids in the order in which their answers leave.
@@ -212,10 +214,12 @@ package struct FrameReceiver: ~Copyable, Sendable {
     }
 
     /// The server is about to go: no more units are let in than were allowed, and once the answers to those that came are taken the job ends
-    /// as failed, with this message.
+    /// as failed, with this message. A decoder keeps access units back until it is told that no other follows: of these, what is here is the end.
     package mutating func drain(message: String, at now: Instant) {
         guard phase == .running, draining == nil else { return }
         draining = message
+        if request.encoding == .source { drainLast = received }
+        checkFinished(at: now)
         checkDrained(at: now)
     }
 

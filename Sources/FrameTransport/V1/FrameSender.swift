@@ -89,6 +89,8 @@ package struct FrameSender: ~Copyable, Sendable {
     var acknowledgedByServer = 0
     /// The id that the next submitted frame gets.
     package private(set) var nextID = 1
+    /// A job that goes on: the server has had units behind the last that was submitted here.
+    package var isBehindServer: Bool { nextID - 1 < adoptedThrough }
     /// The highest id whose last byte was handed to the channel of this connection, or was received before it.
     var sentThrough = 0
     var current: (id: Int, offset: Int)?

@@ -50,7 +50,7 @@ public struct ResumeTicket: Hashable, Sendable, CustomStringConvertible {
 
     public var description: String { "\(token).\(taken)" }
 
-    static func isValid(token: String) -> Bool {
+    package static func isValid(token: String) -> Bool {
         (16...64).contains(token.utf8.count) && token.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
     }
 }

@@ -69,4 +69,46 @@ import Wire
         server.takeJobs(at: .zero) { taken.append($0.token) }
         #expect(taken.count == 1 && server.jobNumbers.isEmpty)
     }
+
+    @Test("A server that goes answers the access units that its decoder keeps back, and no others", arguments: [0, 5])
+    func drained(late: Int) throws {
+        var client = ClientConnection(agent: "client")
+        var server = ServerConnection(agent: "server", generator: SplitMix64(seed: 1))
+        client.connected(at: .zero)
+        server.connected(at: .zero)
+        let key = client.open(JobRequest(encoding: .source), at: .zero)
+        _ = settle(&client, &server, at: .zero)
+        server.accept(1, at: .zero)
+        _ = settle(&client, &server, at: .zero)
+        var told: [ServerConnection.Event] = []
+        func submit(_ count: Int) throws {
+            for _ in 0..<count {
+                told += settle(&client, &server, at: .zero).right
+                try client.withJob(key) { sender throws(SubmitError) in
+                    var info = FrameInfo(encoding: .source, width: 64, height: 48)
+                    info.configuration = try sender.declare(CodecConfiguration(codec: "h264", width: 64, height: 48))
+                    try sender.submit(OutgoingFrame(info: info, payload: ByteBuffer(string: "unit")))
+                }
+            }
+        }
+        try submit(10)
+        _ = settle(&client, &server, at: .zero)
+        // the decoder has given seven pictures
+        for id in 1...7 { server.withJob(1) { $0.complete(id, Answer(), at: .zero) } }
+        _ = settle(&client, &server, at: .zero)
+        server.withJob(1) { $0.drain(message: "the server goes", at: .zero) }
+        told = []
+        try submit(late)
+        told += settle(&client, &server, at: .zero).right
+        #expect(told.contains(.job(1, .finished(last: 10))))
+        #expect(!told.contains { if case .job(_, .frame) = $0 { true } else { false } })
+        for id in 8...10 { server.withJob(1) { $0.complete(id, Answer(), at: .zero) } }
+        let results = settle(&client, &server, at: .zero).left
+        #expect(results.count { if case .job(_, .result) = $0 { true } else { false } } == 3)
+        client.withJob(key) { $0.take(through: 10) }
+        let ends = settle(&client, &server, at: .zero).left.compactMap { event -> JobEnd? in
+            if case .job(_, .ended(let end)) = event { end } else { nil }
+        }
+        #expect(ends.map(\.status) == [.failed] && ends.map(\.message) == ["the server goes"] && ends.map(\.counts.taken) == [10])
+    }
 }
