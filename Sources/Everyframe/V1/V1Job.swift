@@ -95,8 +95,9 @@ actor V1Job {
                 limit: configuration.frameLimit, skip: skip)
             self.feed = feed
             await feed.start()
-            // what is encoded only on demand is not asked for before there is room
-            while await link.waitForRoom(of: key) {
+            while true {
+                // what is encoded only on demand is not asked for before there is room; where there will be none the job is over
+                guard await link.waitForRoom(of: key) else { return }
                 let frames = try await feed.next()
                 if frames.isEmpty { break }
                 do throws(SubmitError) {
@@ -111,7 +112,6 @@ actor V1Job {
                 }
                 lastActivity = .now
             }
-            guard end == nil else { return }
             if configuration.resume != nil {
                 let isBehind = await link.isBehindServer(key)
                 let isShort = await feed.skip > 0
