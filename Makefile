@@ -6,7 +6,7 @@ help:
 	@echo 'make demo     footage, model, server and client on this machine: every frame there, every result back'
 	@echo 'make test     the whole gate: set-up, format, rooms, build, fuzz (short), tests, interoperability'
 	@echo 'make build    release build of the program'
-	@echo 'make bench    figures beside the peers (about 20 minutes; root, for network namespaces)'
+	@echo 'make bench    figures beside the peers (about 40 minutes; root, for network namespaces)'
 	@echo 'make check    format, rooms, build, tests; no set-up'
 	@echo 'make format   rewrites the sources in the house style'
 	@echo 'make fuzz     the fuzz targets for FUZZ_SECONDS each (default 600)'

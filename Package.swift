@@ -36,6 +36,8 @@ let doors: [Target] = [
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd"),
     // declarations only: the engine is loaded at run time, so that the package builds and runs without it
     .systemLibrary(name: "COpenVINO"),
+    // the allocator's settings, which the Glibc module leaves out
+    .systemLibrary(name: "CMalloc"),
 ]
 
 let rooms: [Target] = [
@@ -65,7 +67,7 @@ let rooms: [Target] = [
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",
-        dependencies: ["EveryframeServer", "Everyframe", "FrameTransport", "Media", "Inference", arguments, logging, lifecycle, unixSignals],
+        dependencies: ["EveryframeServer", "Everyframe", "FrameTransport", "Media", "Inference", "CMalloc", arguments, logging, lifecycle, unixSignals],
         path: "Sources/everyframe-cli",
         swiftSettings: house),
 ]

@@ -29,7 +29,7 @@ IMPORTS = {
 # Foreign libraries are imported in one room only (OpenSSL in two).
 DOORS = {
     "COpenSSL": {"Ciphers", "DTLS"}, "CSRTP": {"RTP"}, "CFFmpeg": {"Media"}, "CTurboJPEG": {"Media"}, "CLZ4": {"Media"}, "CZstd": {"Media"},
-    "COpenVINO": {"Inference"},
+    "COpenVINO": {"Inference"}, "CMalloc": {"everyframe-cli"},
 }
 
 RULES = {

@@ -21,7 +21,7 @@ public struct EveryframeClient: Sendable {
         public var onProgress: @Sendable (StreamProgress) async -> Void = { _ in }
         /// The server has taken the job; with the ticket another process can go on with it.
         public var onTicket: @Sendable (ResumeTicket) async -> Void = { _ in }
-        /// A frame was sent under this number.
+        /// A frame is about to be sent under this number; on the prototype wire only, whose servers draw nothing.
         public var onFrame: @Sendable (Int, SourceFrame) async -> Void = { _, _ in }
 
         public init() {}

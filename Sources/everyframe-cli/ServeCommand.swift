@@ -61,6 +61,7 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         try Log.start(logLevel, default: .info)
         let log = Logger(label: "everyframe.server")
+        Memory.keepFreed()
         let metrics = MetricsExporter.bootstrap()
         let configuration = serverConfigurationOrDefault()
         let server: EveryframeServer

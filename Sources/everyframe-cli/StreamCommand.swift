@@ -74,6 +74,7 @@ struct StreamCommand: AsyncParsableCommand {
 
     func run() async throws {
         try Log.start(logLevel, default: .warning)
+        Memory.keepFreed()
         let runner = StreamRunner(
             videos: Self.expanded(video), configuration: streamConfiguration(), range: choice.range, inputFormat: travel.inputFormat, files: output.files,
             pool: pool, parallel: parallel, isQuiet: quiet)

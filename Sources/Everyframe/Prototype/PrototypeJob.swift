@@ -72,10 +72,14 @@ actor PrototypeJob {
 
     private func send() async {
         do throws(StreamError) {
-            while let frame = try await feed.next() {
-                await waitForWindow(frame.payload.readableBytes)
-                guard failure == nil, completion == nil else { return }
-                try await send(frame)
+            while true {
+                let frames = try await feed.next()
+                if frames.isEmpty { break }
+                for frame in frames {
+                    await waitForWindow(frame.payload.readableBytes)
+                    guard failure == nil, completion == nil else { return }
+                    try await send(frame)
+                }
             }
             isAllSent = true
         } catch {

@@ -32,20 +32,30 @@ struct FrameEncoder: Sendable {
     }
 
     func encode(_ frame: SourceFrame) async throws -> EncodedFrame {
+        if let ready = try packed(frame) { return ready }
+        let info = describe(frame)
+        return try await Self.encoders.runIfActive { try encodePixels(frame, info) }
+    }
+
+    /// What goes as it is; nil for what must be encoded.
+    func packed(_ frame: SourceFrame) throws -> EncodedFrame? {
+        switch frame.content {
+        case .unit(let unit, let facts):
+            guard encoding == .source else { throw StreamError(.sourceFailed, "access units cannot be sent as \(encoding.payloadEncoding.name)") }
+            return Self.unit(unit, facts, describe(frame), frame)
+        case .encoded(let bytes, let kind) where kind == encoding.wireEncoding:
+            return EncodedFrame(info: describe(frame), payload: bytes, digest: needsDigest ? XXH64.digest(bytes) : nil, source: frame)
+        case .encoded, .pixels: return nil
+        }
+    }
+
+    private func describe(_ frame: SourceFrame) -> FrameInfo {
         var info = FrameInfo(encoding: encoding.payloadEncoding, width: UInt16(clamping: frame.width), height: UInt16(clamping: frame.height))
         info.pts = frame.pts
         info.timeBase = frame.timeBase
         info.captureTime = frame.captureTime
         info.orientation = frame.orientation
-        switch frame.content {
-        case .unit(let unit, let facts):
-            guard encoding == .source else { throw StreamError(.sourceFailed, "access units cannot be sent as \(encoding.payloadEncoding.name)") }
-            return Self.unit(unit, facts, info, frame)
-        case .encoded(let bytes, let kind) where kind == encoding.wireEncoding:
-            return EncodedFrame(info: info, payload: bytes, digest: needsDigest ? XXH64.digest(bytes) : nil, source: frame)
-        case .encoded, .pixels:
-            return try await Self.encoders.runIfActive { [info] in try encodePixels(frame, info) }
-        }
+        return info
     }
 
     private static func unit(_ unit: AccessUnit, _ facts: StreamFacts, _ info: FrameInfo, _ frame: SourceFrame) -> EncodedFrame {

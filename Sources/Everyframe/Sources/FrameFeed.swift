@@ -13,10 +13,15 @@ actor FrameFeed {
     private var gate: FrameGate<SourceFrame>
     /// For sources that are read all the time.
     private let isOnDemand: Bool
-    private let line: Handoff<Task<EncodedFrame, any Error>, StreamError>
+    private let line: Handoff<[Item], StreamError>
     /// Ends with the source, or when `stop()` cancels it.
     private var reading: Task<Void, Never>?
     private var end: Result<Void, StreamError>?
+
+    private enum Item: Sendable {
+        case ready(EncodedFrame)
+        case encoding(Task<EncodedFrame, any Error>)
+    }
     private var waiter: CheckedContinuation<Void, Never>?
     /// Frames that an earlier process has sent.
     private(set) var skip: Int
@@ -45,15 +50,22 @@ actor FrameFeed {
         reading = Task { await read() }
     }
 
-    /// The next frame to send; nil after the last.
-    func next() async throws(StreamError) -> EncodedFrame? {
+    /// The next frames to send; empty after the last.
+    func next() async throws(StreamError) -> [EncodedFrame] {
         do {
             if isOnDemand {
-                guard let frame = try await wait() else { return nil }
-                return try await encoder.encode(frame)
+                guard let frame = try await wait() else { return [] }
+                return [try await encoder.encode(frame)]
             }
-            guard let task = try await line.next() else { return nil }
-            return try await task.value
+            guard let items = try await line.next() else { return [] }
+            var frames: [EncodedFrame] = []
+            for item in items {
+                switch item {
+                case .ready(let frame): frames.append(frame)
+                case .encoding(let task): frames.append(try await task.value)
+                }
+            }
+            return frames
         } catch {
             throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
         }
@@ -63,7 +75,7 @@ actor FrameFeed {
         reading?.cancel()
         await source.stop()
         finish(.success(()))
-        for task in await line.abandon() { task.cancel() }
+        for item in await line.abandon().joined() { if case .encoding(let task) = item { task.cancel() } }
     }
 
     /// What was dropped so far, by reason.
@@ -71,14 +83,17 @@ actor FrameFeed {
 
     private func read() async {
         do {
-            while framesRead < limit, !Task.isCancelled, let frame = try await nextOfSource() {
-                framesRead += 1
-                gate.offer(frame, seconds: frame.seconds, isKeyframe: frame.isKeyframe, at: .now)
-                if isOnDemand {
-                    wake()
-                } else if let passed = gate.next(at: .now), await !put(passed) {
-                    return
+            while framesRead < limit, !Task.isCancelled {
+                let frames = try await nextOfSource()
+                if frames.isEmpty { break }
+                var items: [Item] = []
+                for frame in frames.prefix(limit - framesRead) {
+                    framesRead += 1
+                    gate.offer(frame, seconds: frame.seconds, isKeyframe: frame.isKeyframe, at: .now)
+                    if !isOnDemand, let passed = gate.next(at: .now), let item = try pack(passed) { items.append(item) }
                 }
+                if isOnDemand { wake() }
+                if !items.isEmpty, await !line.put(items) { return }
             }
             finish(.success(()))
             await line.finish()
@@ -89,24 +104,20 @@ actor FrameFeed {
         }
     }
 
-    private func nextOfSource() async throws -> SourceFrame? {
-        if let first = first.take() { return first }
-        return try await source.next()
+    private func nextOfSource() async throws -> [SourceFrame] {
+        if let first = first.take() { return [first] }
+        return try await source.nextFew()
     }
 
-    /// False: nobody takes any more.
-    private func put(_ frame: SourceFrame) async -> Bool {
+    /// nil: an earlier process has sent it.
+    private func pack(_ frame: SourceFrame) throws -> Item? {
         if skip > 0 {
             skip -= 1
-            return true
+            return nil
         }
+        if let ready = try encoder.packed(frame) { return .ready(ready) }
         let encoder = encoder
-        let task = Task { try await encoder.encode(frame) }
-        guard await line.put(task) else {
-            task.cancel()
-            return false
-        }
-        return true
+        return .encoding(Task { try await encoder.encode(frame) })
     }
 
     private func wait() async throws(StreamError) -> SourceFrame? {

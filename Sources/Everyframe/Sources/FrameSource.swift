@@ -32,6 +32,8 @@ public protocol FrameSource: Sendable {
     func prepare(needsPixels: Bool) async throws
     /// The next frame; nil after the last.
     func next() async throws -> SourceFrame?
+    /// The next few, for sources to which each call is dear; empty after the last. A live source gives what it has and never waits for a second.
+    func nextFew() async throws -> [SourceFrame]
     /// Nobody wants another frame: a `next()` that waits comes back soon.
     func stop() async
 }
@@ -42,6 +44,7 @@ extension FrameSource {
     public var damage: String? { get async { nil } }
     public var isLive: Bool { get async { false } }
     public func prepare(needsPixels: Bool) async throws {}
+    public func nextFew() async throws -> [SourceFrame] { try await next().map { [$0] } ?? [] }
     public func stop() async {}
 }
 

@@ -122,6 +122,14 @@ public actor VideoSource: FrameSource {
         }
     }
 
+    /// Access units cost next to nothing to read: several at once save the way here and back for each.
+    public func nextFew() throws -> [SourceFrame] {
+        var frames: [SourceFrame] = []
+        let most = decoding == nil && !isLive ? 8 : 1
+        while frames.count < most, let frame = try next() { frames.append(frame) }
+        return frames
+    }
+
     public nonisolated func stop() async { cancellation.cancel() }
 
     public var damage: String? {

@@ -111,16 +111,17 @@ actor ServerLink {
         return false
     }
 
-    /// Hands a frame to the job; true where there is room for another at once.
-    func submit(_ frame: EncodedFrame, to key: JobKey) throws(SubmitError) -> Bool {
-        let room = try link.engine.withJob(key) { sender throws(SubmitError) in
-            var info = frame.info
-            if let configuration = frame.configuration { info.configuration = try sender.declare(configuration) }
-            try sender.submit(OutgoingFrame(info: info, payload: frame.payload, digest: frame.digest))
-            return sender.room
+    /// Hands frames to the job, waiting for room for each.
+    func submit(_ frames: [EncodedFrame], to key: JobKey) async throws(SubmitError) {
+        for frame in frames {
+            guard await waitForRoom(of: key) else { throw .ended }
+            try link.engine.withJob(key) { sender throws(SubmitError) in
+                var info = frame.info
+                if let configuration = frame.configuration { info.configuration = try sender.declare(configuration) }
+                try sender.submit(OutgoingFrame(info: info, payload: frame.payload, digest: frame.digest))
+            }
+            link.setNeedsPump()
         }
-        link.setNeedsPump()
-        return (room ?? 0) > 0
     }
 
     func finish(_ key: JobKey, drops: DropCounts, error: String? = nil) {

@@ -95,21 +95,23 @@ actor V1Job {
                 limit: configuration.frameLimit, skip: skip)
             self.feed = feed
             await feed.start()
-            var hasRoom = false
-            while true {
-                if !hasRoom { guard await link.waitForRoom(of: key) else { return } }
-                guard let frame = try await feed.next() else { break }
+            // what is encoded only on demand is not asked for before there is room
+            while await link.waitForRoom(of: key) {
+                let frames = try await feed.next()
+                if frames.isEmpty { break }
                 do throws(SubmitError) {
-                    hasRoom = try await link.submit(frame, to: key)
+                    try await link.submit(frames, to: key)
                 } catch {
                     guard error != .ended else { return }
                     throw StreamError(.sourceFailed, error.words)
                 }
-                progress.framesSent += 1
-                progress.bytesSent += frame.payload.readableBytes + Self.headerBytes
+                for frame in frames {
+                    progress.framesSent += 1
+                    progress.bytesSent += frame.payload.readableBytes + Self.headerBytes
+                }
                 lastActivity = .now
-                await handlers.onFrame(progress.framesSent, frame.source)
             }
+            guard end == nil else { return }
             if configuration.resume != nil {
                 let isBehind = await link.isBehindServer(key)
                 let isShort = await feed.skip > 0

@@ -167,16 +167,19 @@ final class JobPipeline: Sendable {
 
     // MARK: Decoding
 
-    private func advance() {
+    /// - Parameter isFollowing: an item of the pool calls, as the last thing that it does.
+    private func advance(isFollowing: Bool = false) {
+        var isFollowing = isFollowing
         while let work = state.withLock({ next(&$0) }) {
-            let isTaken = line.submit {
+            let item: @Sendable () -> Void = {
                 switch work {
                 case .decode(let unit, let isParallel): self.decode(unit, isParallel: isParallel)
                 case .flush(let last): self.flush(last)
                 }
             }
             // the line was cancelled with the job
-            guard isTaken else { return }
+            guard isFollowing ? line.follow(with: item) : line.submit(item) else { return }
+            isFollowing = false
         }
     }
 
@@ -254,7 +257,7 @@ final class JobPipeline: Sendable {
             state.decoding -= 1
             state.note(at: .now, isIdle: state.isIdle)
         }
-        advance()
+        advance(isFollowing: true)
     }
 
     // MARK: Inference and what follows

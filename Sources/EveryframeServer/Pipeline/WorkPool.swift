@@ -52,6 +52,10 @@ final class WorkPool: Sendable {
         @discardableResult
         func submit(_ work: @escaping @Sendable () -> Void) -> Bool { core.submit(work, to: state) }
 
+        /// The same from within an item of this pool, as the last thing that it does: its own thread goes on, so no other is woken for it.
+        @discardableResult
+        func follow(with work: @escaping @Sendable () -> Void) -> Bool { core.submit(work, to: state, wakes: !core.isOwnThread) }
+
         /// Drops what waits, for good. What is at work finishes.
         func cancel() { core.cancel(state) }
 
@@ -125,12 +129,12 @@ final class WorkPool: Sendable {
             return body()
         }
 
-        func submit(_ work: @escaping @Sendable () -> Void, to line: LineState) -> Bool {
+        func submit(_ work: @escaping @Sendable () -> Void, to line: LineState, wakes: Bool = true) -> Bool {
             withLock {
                 guard !isStopped, !line.isCancelled, line.waiting < line.limit else { return false }
                 line.append(work)
                 waiting += 1
-                enqueue(line)
+                enqueue(line, wakes: wakes)
                 return true
             }
         }
@@ -157,11 +161,14 @@ final class WorkPool: Sendable {
 
         func join() {
             // an item that ends the pool would wait for itself
-            let own = Thread.current.threadDictionary[Self.mark] as? Core === self ? 1 : 0
+            let own = isOwnThread ? 1 : 0
             condition.lock()
             while alive > own { condition.wait() }
             condition.unlock()
         }
+
+        /// Whether an item of this pool asks.
+        var isOwnThread: Bool { Thread.current.threadDictionary[Self.mark] as? Core === self }
 
         /// A thread's life.
         func run(name: String) {
@@ -219,11 +226,11 @@ final class WorkPool: Sendable {
             withExtendedLifetime(dropped) {}
         }
 
-        private func enqueue(_ line: LineState) {
+        private func enqueue(_ line: LineState, wakes: Bool = true) {
             guard line.canRun, !line.isQueued else { return }
             line.isQueued = true
             ready.append(line)
-            if idle > 0 { condition.signal() }
+            if idle > 0, wakes { condition.signal() }
         }
 
         private func takeAll(of line: LineState) -> [(@Sendable () -> Void)?] {
