@@ -15,7 +15,12 @@ final class FileMuxer {
         self.path = path
         avformat_alloc_output_context2(&context, nil, nil, path)
         if context == nil { avformat_alloc_output_context2(&context, nil, "mp4", path) }
-        if context == nil { throw .cannotWrite(path: path, reason: "out of memory") }
+        guard let context else { throw .cannotWrite(path: path, reason: "out of memory") }
+        // below 0: the container does not say
+        guard avformat_query_codec(context.pointee.oformat, AV_CODEC_ID_H264, FF_COMPLIANCE_NORMAL) != 0 else {
+            close()
+            throw .cannotWrite(path: path, reason: "such a file holds no H.264: choose .mp4, .mkv or .mov")
+        }
     }
 
     deinit { close() }

@@ -31,6 +31,9 @@ package final class VideoFileWriter {
         }
     }
 
+    /// Whether a file of that name can be such a one; nothing is touched.
+    package static func check(path: String) throws(MediaError) { _ = try FileMuxer(path: path) }
+
     package var path: String { muxer.path }
     /// The encoder's name, as FFmpeg knows it.
     package var codec: String { encoder.name }

@@ -10,7 +10,7 @@ struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Answer the frames that clients send.",
         discussion: """
-            Each option may also be given by the environment variable named with it. SIGINT and SIGTERM finish what is queued.
+            Each option may also be given by the environment variable named with it. SIGINT and SIGTERM finish what is queued; a second one ends at once.
 
             \(ExitStatus.table)
             """)
@@ -75,6 +75,8 @@ struct ServeCommand: AsyncParsableCommand {
             services: [.init(service: server)], gracefulShutdownSignals: [.sigint, .sigterm], logger: Log.silent)
         // the server keeps its own bound: once for the answers, once for the clients to take them
         group.maximumGracefulShutdownDuration = configuration.limits.drainTime * 2 + .seconds(10)
+        let impatience = Task { await Self.endAtSecondSignal(log) }
+        defer { impatience.cancel() }
         do {
             try await ServiceGroup(configuration: group).run()
         } catch {
@@ -82,6 +84,17 @@ struct ServeCommand: AsyncParsableCommand {
             throw ExitStatus.serverUnavailable.code
         }
         log.info("Goodbye")
+    }
+
+    /// The first signal lets what is queued be finished; whoever sends another does not want to wait for that.
+    private static func endAtSecondSignal(_ log: Logger) async {
+        var count = 0
+        for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
+            count += 1
+            guard count > 1 else { continue }
+            log.warning("Ended at once by a second signal")
+            Foundation.exit(ExitStatus.interrupted.rawValue)
+        }
     }
 
     /// `validate()` has looked at it before.

@@ -72,7 +72,7 @@ import Testing
     @Test("A server without a free place")
     func full() async throws {
         try await withServer("synthetic:50ms", ["--max-sessions", "1"], in: workshop) { server in
-            try workshop.video("long.mp4", frames: 300)
+            try workshop.video("long.mp4", frames: 4000, ["-vf", "scale=32:32", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"])
             let first = try Program(["stream", "long.mp4", "--server", server.url, "--results", "r.jsonl"], in: workshop)
             try await eventually("the first is served") { !workshop.text(of: "r.jsonl").isEmpty }
             let second = try await stream(server.url)

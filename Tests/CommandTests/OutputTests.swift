@@ -80,6 +80,14 @@ import Testing
         #expect(file.errors == "everyframe: cannot write video.mp4: with several videos it must be a folder\n", "\(file.errors)")
     }
 
+    @Test("A video file whose kind holds no H.264 is told before a frame is sent")
+    func container() async throws {
+        let ended = try await Program.run(["stream", "video.mp4", "--server", "http://127.0.0.1:9", "--annotated", "a.webm"], in: workshop)
+        #expect(ended.code == 73)
+        #expect(ended.errors == "everyframe: cannot write a.webm: such a file holds no H.264: choose .mp4, .mkv or .mov\n", "\(ended.errors)")
+        #expect(!FileManager.default.fileExists(atPath: workshop.file("a.webm")))
+    }
+
     @Test("A disk that is full", arguments: ["--results", "--csv", "--coco", "--annotated", "--summary"])
     func diskFull(option: String) async throws {
         try await withServer("synthetic:0", in: workshop) { server in

@@ -22,6 +22,7 @@ final class Program: Sendable {
     private let outputFile: String
     private let end: AsyncStream<Int32>
     private let endedWith: Mutex<Int32?>
+    private let isOver: Flag
 
     /// - Parameter input: the file or pipe that is standard input; nil: there is none.
     init(_ arguments: [String], in folder: Workshop, input: String? = nil, environment: [String: String] = [:]) throws {
@@ -36,7 +37,10 @@ final class Program: Sendable {
         (errorFile, process.standardError) = try folder.log("errors")
         let (stream, ended) = AsyncStream<Int32>.makeStream()
         end = stream
+        let isOver = Flag()
+        self.isOver = isOver
         process.terminationHandler = { process in
+            isOver.withLock { $0 = true }
             ended.yield(process.terminationReason == .uncaughtSignal ? 128 + process.terminationStatus : process.terminationStatus)
             ended.finish()
         }
@@ -53,7 +57,18 @@ final class Program: Sendable {
         return try await program.waitForEnd(within: seconds)
     }
 
-    func send(_ signal: Int32) { kill(processID, signal) }
+    /// Not to whoever has the number after it.
+    func send(_ signal: Int32) { isOver.withLock { if !$0 { kill(processID, signal) } } }
+
+    /// Kills it once something is so. A thread of its own looks, which the other tests do not hold up; it ends with the program.
+    func killWhen(_ condition: @escaping @Sendable () -> Bool) {
+        Thread.detachNewThread { [self] in
+            while !isOver.withLock({ $0 }) {
+                if condition() { return send(SIGKILL) }
+                usleep(2000)
+            }
+        }
+    }
 
     /// What it said so far.
     var errors: String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
@@ -61,9 +76,9 @@ final class Program: Sendable {
     /// Comes back when the process has ended; one that does not is killed, and that is an error.
     func waitForEnd(within seconds: Double = 60) async throws -> Ended {
         if endedWith.withLock({ $0 }) == nil {
-            let alarm = Task { [processID] in
+            let alarm = Task {
                 try await Task.sleep(for: .seconds(seconds))
-                kill(processID, SIGKILL)
+                send(SIGKILL)
                 return true
             }
             for await code in end { endedWith.withLock { $0 = code } }
@@ -90,6 +105,11 @@ final class Program: Sendable {
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] { environment[name] = nil }
         return environment
     }()
+}
+
+private final class Flag: Sendable {
+    private let value = Mutex(false)
+    func withLock<Result: Sendable>(_ body: (inout sending Bool) -> sending Result) -> Result { value.withLock(body) }
 }
 
 /// A folder that goes away with its test, and what is needed in it.

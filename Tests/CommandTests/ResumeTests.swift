@@ -12,7 +12,7 @@ import Testing
         arguments: [1, 40, 130], [[], ["--encoding", "jpeg"]])
     func killed(after count: Int, options: [String]) async throws {
         try workshop.video("video.mp4", frames: 160)
-        try await withServer("synthetic:5ms", in: workshop) { server in
+        try await withServer("synthetic:8ms", in: workshop) { server in
             let command = ["stream", "video.mp4", "--server", server.url, "--results", "results.jsonl"] + options
             let token = try await killed(command, after: count)
             let second = try await Program.run(command + ["--resume", token], in: workshop)
@@ -25,12 +25,15 @@ import Testing
     @Test("It may happen more than once")
     func killedAgain() async throws {
         try workshop.video("video.mp4", frames: 160)
-        try await withServer("synthetic:5ms", in: workshop) { server in
+        try await withServer("synthetic:8ms", in: workshop) { server in
             let command = ["stream", "video.mp4", "--server", server.url, "--results", "results.jsonl"]
             let token = try await killed(command, after: 20)
-            for count in [50, 90, 120] { _ = try await killed(command + ["--resume", token], after: count) }
-            let last = try await Program.run(command + ["--resume", token], in: workshop)
-            #expect(last.code == 0, "\(last.errors)")
+            var isOver = false
+            for count in [50, 90, 120] where !isOver { isOver = try await kill(command + ["--resume", token], after: count) == nil }
+            if !isOver {
+                let last = try await Program.run(command + ["--resume", token], in: workshop)
+                #expect(last.code == 0, "\(last.errors)")
+            }
             #expect(workshop.frames(of: "results.jsonl") == Array(1...160))
         }
     }
@@ -38,7 +41,7 @@ import Testing
     @Test("What a killed process left of a line is written anew")
     func cutLine() async throws {
         try workshop.video("video.mp4", frames: 100)
-        try await withServer("synthetic:5ms", in: workshop) { server in
+        try await withServer("synthetic:8ms", in: workshop) { server in
             let command = ["stream", "video.mp4", "--server", server.url, "--results", "results.jsonl"]
             let token = try await killed(command, after: 30)
             try workshop.write(Data((workshop.text(of: "results.jsonl") + #"{"video_metadata":{"fra"#).utf8), as: "results.jsonl")
@@ -78,14 +81,26 @@ import Testing
         }
     }
 
-    /// Runs a client until so many results are in its file, and ends it as the system does when there is no memory. Answers with its token.
-    private func killed(_ command: [String], after count: Int) async throws -> String {
+    /// Runs a client until so many results are in its file, and ends it as the system does when there is no memory. Answers with its token; nil
+    /// where it was faster than this test, which a busy machine may hold up.
+    private func kill(_ command: [String], after count: Int) async throws -> String? {
         let program = try Program(command, in: workshop)
-        try await eventually("\(count) results") { workshop.text(of: "results.jsonl").count { $0 == "\n" } >= count }
-        program.send(SIGKILL)
+        program.killWhen { [workshop] in workshop.text(of: "results.jsonl").count { $0 == "\n" } >= count }
         let ended = try await program.waitForEnd()
-        #expect(ended.code == 137, "it was over before it was killed: \(ended.errors)")
-        // one that went on has printed none, or the same
+        guard ended.code == 137 else {
+            #expect(ended.code == 0, "\(ended.errors)")
+            return nil
+        }
+        // one that went on prints none
         return token(in: ended.errors) ?? ""
+    }
+
+    /// The same from the beginning, until it was in time.
+    private func killed(_ command: [String], after count: Int) async throws -> String {
+        for _ in 0..<5 {
+            try? FileManager.default.removeItem(atPath: workshop.file("results.jsonl"))
+            if let token = try await kill(command, after: count) { return token }
+        }
+        throw Program.Failure(description: "five times it was over before it was killed")
     }
 }

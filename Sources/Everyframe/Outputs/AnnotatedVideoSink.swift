@@ -48,6 +48,7 @@ public actor AnnotatedVideoSink: ResultSink {
         self.startsAtZero = startsAtZero
         self.frameRate = frameRate.flatMap { $0.isFinite && (0.001...100_000).contains($0) ? $0 : nil } ?? 25
         thread = VideoSource.threads.next()
+        do throws(MediaError) { try VideoFileWriter.check(path: path) } catch { throw Self.failure(error, path) }
         isNew = try OutputFile.check(path)
     }
 
@@ -66,7 +67,7 @@ public actor AnnotatedVideoSink: ResultSink {
                 picturesMissing += 1
             }
         } catch {
-            throw failure(error)
+            throw Self.failure(error, path)
         }
     }
 
@@ -83,7 +84,7 @@ public actor AnnotatedVideoSink: ResultSink {
             case .units(let writer): try writer.finish()
             }
         } catch {
-            throw failure(error)
+            throw Self.failure(error, path)
         }
         if picturesWritten == 0, isNew { unlink(path) }
     }
@@ -210,7 +211,7 @@ public actor AnnotatedVideoSink: ResultSink {
         return (time.pts &- start.pts, time.timeBase)
     }
 
-    private func failure(_ error: MediaError) -> OutputError {
+    private static func failure(_ error: MediaError, _ path: String) -> OutputError {
         if case .cannotWrite(path, let reason) = error { return OutputError(path: path, reason: reason) }
         return OutputError(path: path, reason: "\(error)")
     }
