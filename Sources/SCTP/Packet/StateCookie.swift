@@ -5,7 +5,7 @@ import Wire
 /// The layout is ours alone; an authentication code follows it.
 struct StateCookie: Equatable {
     /// Bytes in front of the authentication code.
-    static let size = 48
+    static let size = 49
     private static let magic: UInt32 = 0x4556_4631
 
     var createdAt: Instant
@@ -23,6 +23,7 @@ struct StateCookie: Equatable {
     var usesForwardTSN: Bool
     var usesReconfiguration: Bool
     var peerAcceptsZeroChecksum: Bool
+    var peerKnowsPadding: Bool
 
     /// The cookie's bytes without the authentication code.
     var encoded: ByteBuffer {
@@ -34,7 +35,7 @@ struct StateCookie: Equatable {
         buffer.writeInteger(peerInboundStreams)
         buffer.writeInteger(tieLocal)
         buffer.writeInteger(tiePeer)
-        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration, peerAcceptsZeroChecksum] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
+        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration, peerAcceptsZeroChecksum, peerKnowsPadding] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
         return buffer
     }
 
@@ -57,6 +58,7 @@ struct StateCookie: Equatable {
         usesForwardTSN = try reader.take(UInt8.self) == 1
         usesReconfiguration = try reader.take(UInt8.self) == 1
         peerAcceptsZeroChecksum = try reader.take(UInt8.self) == 1
+        peerKnowsPadding = try reader.take(UInt8.self) == 1
     }
 
     init(
@@ -76,6 +78,7 @@ struct StateCookie: Equatable {
         usesForwardTSN = capabilities.forwardTSN
         usesReconfiguration = capabilities.reconfiguration
         peerAcceptsZeroChecksum = capabilities.zeroChecksum
+        peerKnowsPadding = capabilities.padding
     }
 }
 
@@ -86,6 +89,8 @@ struct Capabilities: Equatable {
     var reconfiguration = false
     /// The peer takes packets with a checksum of 0.
     var zeroChecksum = false
+    /// The peer knows PAD (RFC 4820), and says so.
+    var padding = false
 
     init() {}
 
@@ -97,6 +102,7 @@ struct Capabilities: Equatable {
         forwardTSN = configuration.offerPartialReliability && (interleaving ? interleavedForward : forward)
         reconfiguration = peer.supportedExtensions.contains(ChunkType.reconfiguration)
         zeroChecksum = configuration.offerZeroChecksum && peer.zeroChecksumMethod == 1
+        padding = peer.supportedExtensions.contains(ChunkType.padding)
     }
 
     init(_ cookie: StateCookie) {
@@ -104,5 +110,6 @@ struct Capabilities: Equatable {
         forwardTSN = cookie.usesForwardTSN
         reconfiguration = cookie.usesReconfiguration
         zeroChecksum = cookie.peerAcceptsZeroChecksum
+        padding = cookie.peerKnowsPadding
     }
 }

@@ -18,6 +18,10 @@ struct LossDetector {
     private var reorderingSeen = false
     private var windowMultiplier = 1
     private var recoveriesSinceDuplicate = 0
+    /// The last sent of all large packets known to have arrived.
+    private var largeSerial: UInt64 = 0
+    /// Large packets lost since then, though something sent after them arrived: many in a row are a black hole (RFC 8899 §4.3).
+    private(set) var largePacketsLost = 0
 
     /// What the SACK in hand acknowledged for the first time.
     private(set) var newBytes = 0
@@ -39,6 +43,10 @@ struct LossDetector {
     @inline(__always)
     mutating func acknowledged(_ chunk: SentChunk, tsn: UInt64, size: Int) {
         newBytes += size
+        if chunk.marksLargePacket, chunk.serial > largeSerial {
+            largeSerial = chunk.serial
+            largePacketsLost = 0
+        }
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
             if let minimum, sackAt - chunk.sentAt < minimum { return }
@@ -62,6 +70,9 @@ struct LossDetector {
         }
     }
 
+    /// Packets go in the base size from now on.
+    mutating func packetsShrank() { largePacketsLost = 0 }
+
     mutating func recoveryEnded() {
         recoveriesSinceDuplicate += 1
         if recoveriesSinceDuplicate >= 16 {
@@ -72,12 +83,12 @@ struct LossDetector {
 
     /// Marks what is lost. Returns when the next chunk would be.
     mutating func detect(
-        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, lost: inout Int
+        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, chunksPerPacket: Int, lost: inout Int
     )
         -> Instant?
     {
         var reordering: Duration = .zero
-        if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold {
+        if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold * chunksPerPacket {
             reordering = min((minimum ?? .zero) / 4 * windowMultiplier, smoothed ?? .zero)
         }
         let patience = arrivedAt - sentAt + reordering
@@ -88,6 +99,7 @@ struct LossDetector {
             let due = chunk.sentAt + patience
             guard due <= now else { return due }
             inFlight.lose(tsn)
+            if chunk.marksLargePacket, chunk.serial > largeSerial { largePacketsLost += 1 }
             lost += 1
         }
         return nil
