@@ -44,6 +44,8 @@ package struct Configuration: Sendable {
     package var offerInterleaving = true
     /// Accept packets with checksum 0 and send them to a peer that accepts them (RFC 9653, error detection by DTLS).
     package var offerZeroChecksum = true
+    /// Name PAD (RFC 4820) among our extensions: then a peer of our kind looks for packets beyond what Ethernet carries.
+    package var offerPadding = true
     /// Offer FORWARD-TSN (RFC 3758).
     package var offerPartialReliability = true
 

@@ -122,7 +122,7 @@ extension Association {
         if !isWindowProbe {
             errorCount += 1
             guard errorCount <= configuration.maximumRetransmissions else { return fail(.peerUnreachable) }
-            fallBackFromBlackHole(at: now)
+            if detector.timeoutsOfLargePackets(inFlight) >= 2 { fallBackFromBlackHole(at: now) }
             congestion.timedOut(inFlight: inFlight.bytes, at: now)
         }
         roundTrip.backOff()

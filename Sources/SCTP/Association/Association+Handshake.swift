@@ -26,7 +26,8 @@ extension Association {
         var chunk = InitChunk(
             initiateTag: tag, receiverWindow: UInt32(clamping: receiveWindow), outboundStreams: configuration.outboundStreams,
             inboundStreams: configuration.inboundStreams, initialTSN: initialTSN)
-        chunk.supportedExtensions = [ChunkType.reconfiguration, ChunkType.padding]
+        chunk.supportedExtensions = [ChunkType.reconfiguration]
+        if configuration.offerPadding { chunk.supportedExtensions.append(ChunkType.padding) }
         if configuration.offerPartialReliability {
             chunk.supportsForwardTSN = true
             chunk.supportedExtensions.append(ChunkType.forwardTSN)

@@ -112,7 +112,7 @@ extension Association {
         var isBlocked = false
         isWindowLimited = false
         while true {
-            if writer.bytes >= limit, !writer.hasRoom(header + 4, batch) {
+            if writer.written(batch) >= limit, !writer.hasRoom(header + 4, batch) {
                 // more than one poll may write: the deadline says "now"
                 if mayWriteData { wakeAt = now }
                 break
@@ -236,6 +236,9 @@ struct PacketWriter {
     /// Room in the open packet, or in a new one.
     @inline(__always)
     func freshRoom(_ batch: borrowing PacketBatch) -> Int { isOpen ? size - (batch.bytes.writerIndex - start) : size - CommonHeader.size }
+
+    /// Bytes of all packets, the open one included.
+    func written(_ batch: borrowing PacketBatch) -> Int { bytes + (isOpen ? batch.bytes.writerIndex - start : 0) }
 
     /// Whether the next `count` bytes of the open packet go over `limit`.
     @inline(__always)

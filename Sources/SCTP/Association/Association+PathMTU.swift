@@ -72,7 +72,8 @@ extension Association {
         return true
     }
 
-    /// RFC 8899 §4.3: T3 expired, or one large packet after the other is lost while small ones arrive. A false alarm costs a round trip of small packets.
+    /// RFC 8899 §4.3: T3 expired twice, or several large packets were lost while small ones arrived, and no large one since.
+    /// A false alarm costs a round trip of small packets.
     mutating func fallBackFromBlackHole(at now: Instant) {
         guard search.current > search.base else { return }
         counters.blackHoles += 1
@@ -100,7 +101,7 @@ extension Association {
     }
 
     private mutating func usePacketsOfBaseSize(at now: Instant) {
-        detector.packetsShrank()
+        detector.forgetLargeLosses()
         congestion.packetSizeChanged(to: search.base)
         probeNext(at: now)
     }

@@ -5,7 +5,7 @@ import Wire
 /// The layout is ours alone; an authentication code follows it.
 struct StateCookie: Equatable {
     /// Bytes in front of the authentication code.
-    static let size = 49
+    static let size = 48
     private static let magic: UInt32 = 0x4556_4631
 
     var createdAt: Instant
@@ -35,7 +35,8 @@ struct StateCookie: Equatable {
         buffer.writeInteger(peerInboundStreams)
         buffer.writeInteger(tieLocal)
         buffer.writeInteger(tiePeer)
-        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration, peerAcceptsZeroChecksum, peerKnowsPadding] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
+        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
+        buffer.writeInteger(UInt8((peerAcceptsZeroChecksum ? 1 : 0) | (peerKnowsPadding ? 2 : 0)))
         return buffer
     }
 
@@ -57,8 +58,9 @@ struct StateCookie: Equatable {
         usesInterleaving = try reader.take(UInt8.self) == 1
         usesForwardTSN = try reader.take(UInt8.self) == 1
         usesReconfiguration = try reader.take(UInt8.self) == 1
-        peerAcceptsZeroChecksum = try reader.take(UInt8.self) == 1
-        peerKnowsPadding = try reader.take(UInt8.self) == 1
+        let peerFlags: UInt8 = try reader.take()
+        peerAcceptsZeroChecksum = peerFlags & 1 != 0
+        peerKnowsPadding = peerFlags & 2 != 0
     }
 
     init(

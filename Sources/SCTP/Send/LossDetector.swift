@@ -22,6 +22,8 @@ struct LossDetector {
     private var largeSerial: UInt64 = 0
     /// Large packets lost since then, though something sent after them arrived: many in a row are a black hole (RFC 8899 §4.3).
     private(set) var largePacketsLost = 0
+    /// T3 expiries since then with a large packet under way.
+    private var largeTimeouts = 0
 
     /// What the SACK in hand acknowledged for the first time.
     private(set) var newBytes = 0
@@ -45,7 +47,7 @@ struct LossDetector {
         newBytes += size
         if chunk.marksLargePacket, chunk.serial > largeSerial {
             largeSerial = chunk.serial
-            largePacketsLost = 0
+            forgetLargeLosses()
         }
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
@@ -70,8 +72,25 @@ struct LossDetector {
         }
     }
 
-    /// Packets go in the base size from now on.
-    mutating func packetsShrank() { largePacketsLost = 0 }
+    /// Packets go in the base size from now on, or a large one arrived.
+    mutating func forgetLargeLosses() {
+        largePacketsLost = 0
+        largeTimeouts = 0
+    }
+
+    /// T3 expired: how often it did since a large packet arrived, counting only where one was under way.
+    mutating func timeoutsOfLargePackets(_ inFlight: InFlight) -> Int {
+        var tsn = inFlight.base
+        while tsn < inFlight.next {
+            let chunk = inFlight[tsn]
+            if chunk.marksLargePacket, chunk.serial > largeSerial, chunk.state == .sent || chunk.state == .lost {
+                largeTimeouts += 1
+                break
+            }
+            tsn += 1
+        }
+        return largeTimeouts
+    }
 
     mutating func recoveryEnded() {
         recoveriesSinceDuplicate += 1

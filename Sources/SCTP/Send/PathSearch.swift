@@ -120,22 +120,18 @@ struct PathSearch {
         isSure = false
     }
 
-    /// A black hole (RFC 8899 §4.3): back to the base, and look again, first whether it is one.
+    /// A black hole (RFC 8899 §4.3): back to the base, and look again, first whether it is one. What was too large before still is.
     mutating func fallBack() {
         favourite = good
-        restart()
+        probe = nil
+        good = 0
+        current = base
     }
 
     /// Nothing is known of the path.
     mutating func startAnew() {
+        fallBack()
         favourite = nil
-        restart()
-    }
-
-    private mutating func restart() {
-        probe = nil
-        good = 0
-        current = base
         raise()
     }
 }
