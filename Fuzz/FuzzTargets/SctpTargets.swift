@@ -205,7 +205,7 @@ private struct EnginePair: ~Copyable {
         }
         for index in 0..<packets.count {
             guard let packet = packets.packet(index) else { continue }
-            require(packet.readableBytes <= 1160, "a packet of \(packet.readableBytes) bytes")
+            require(packet.readableBytes <= Configuration().maximumPacketSize, "a packet of \(packet.readableBytes) bytes")
             if isLeft { toRight.append(packet) } else { toLeft.append(packet) }
         }
         // A network holds so much and no more.
