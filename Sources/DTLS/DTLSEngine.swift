@@ -207,7 +207,8 @@ extension DTLSEngine {
 
     /// Reads records until the datagram, and what OpenSSL kept of earlier ones, is used up.
     private mutating func open(upTo length: Int, at now: Instant, into plaintext: inout PacketBatch) {
-        ERR_clear_error()
+        // for each datagram: looking is much cheaper than clearing
+        if ERR_peek_error() != 0 { ERR_clear_error() }
         // a plaintext is never longer than its record; those that overtook the handshake may be of any length
         let isFirst = mayHoldEarlyRecords
         let capacity = isFirst ? Self.longestPlaintext : length

@@ -53,7 +53,7 @@ enum ServerMetrics {
         "everyframe_held_bytes": "Memory held for jobs: payloads that are not decoded, decoded pictures, results that are not taken.",
         "everyframe_batch_occupancy": "Frames in a batch, on average.",
         "everyframe_engine_queue_frames": "Frames that wait for a batch.",
-        "everyframe_stage_seconds": "Where the time of answered frames went, by stage.",
+        "everyframe_stage": "Where the time of answered frames went, by stage.",
     ]
 
     static func sessionOpened(active: Int) {

@@ -207,9 +207,10 @@ actor FrameHub {
         switch job.place {
         case .parked: taken = parked.take(request.token)
         case .connection(let id, let old):
-            // the other connection is as good as lost
-            taken = connections[id]?.link.engine.takeJob(old, at: now)
+            // the other connection is as good as lost, or another client's
+            taken = connections[id]?.link.engine.yieldJob(old, at: now)
             connections[id]?.numbers[request.token] = nil
+            connections[id]?.link.setNeedsPump()
         }
         guard let receiver = taken.take() else { return engine.engine.reject(number, .unknownToken, message: "the job is over") }
         if let refused = engine.engine.resume(number, receiver, at: now) {

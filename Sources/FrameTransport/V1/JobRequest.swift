@@ -105,6 +105,8 @@ public struct JobFailure: RawRepresentable, Hashable, Sendable {
     public static let tooManyJobs = JobFailure(rawValue: "too_many_jobs")
     /// An encoding, format or parameter that the server does not do.
     public static let unsupported = JobFailure(rawValue: "unsupported")
+    /// Another connection goes on with the job.
+    public static let takenOver = JobFailure(rawValue: "taken_over")
     /// The proof failed.
     public static let digestMismatch = JobFailure(rawValue: "digest")
     /// The client's source broke.

@@ -112,6 +112,13 @@ package struct ServerConnection: ConnectionEngine, ~Copyable {
         return cell.value.take()
     }
 
+    /// The same while this connection may still live: its client is told that another one goes on with the job.
+    package mutating func yieldJob(_ number: JobNumber, at now: Instant) -> FrameReceiver? {
+        guard let receiver = takeJob(number, at: now) else { return nil }
+        core.enqueue(.end(job: number, JobEnd(status: .failed, reason: .takenOver, message: "the job goes on over another connection")))
+        return receiver
+    }
+
     // MARK: The application's verbs
 
     /// Takes a job that was asked for; answers with its token. `timeLimit` bounds what the request wishes.
