@@ -44,6 +44,11 @@ package struct DTLSEngine: ~Copyable {
     /// When `handleTimeout` is wanted next.
     package var deadline: Instant? { earliest(state.pointee.timer.deadline, handshakeDeadline) }
 
+    /// Bytes that a record adds to its packet.
+    package var overhead: Int { RecordHeader.byteCount + recordOverhead }
+    /// The same at most, of all cipher suites.
+    package static var greatestOverhead: Int { RecordHeader.byteCount + RecordHeader.gcmOverhead }
+
     package var isConnected: Bool { phase == .connected }
 
     /// Begins the handshake; a client sends its ClientHello.

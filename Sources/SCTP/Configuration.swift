@@ -9,12 +9,19 @@ package struct Configuration: Sendable {
     /// The longest message the peer takes (its `a=max-message-size`; 65536 when its SDP has none, RFC 8841 §6.1). 0 means no limit.
     package var remoteMaximumMessageSize = 64 << 20
 
-    /// Bytes of a whole SCTP packet. 1160 leaves room for a DTLS 1.2 AES-GCM record (37 bytes) in 1200 bytes of UDP payload.
-    package var maximumPacketSize = 1160
+    /// Bytes of a whole SCTP packet that every path carries (BASE_PLPMTU, RFC 8899 §5.1.2). 1160 leaves room for a DTLS 1.2 AES-GCM record
+    /// (37 bytes) in 1200 bytes of UDP payload.
+    package var basePacketSize = 1160
+    /// The most that path MTU discovery looks for (MAX_PLPMTU); as the base, it looks for nothing. Four datagrams of 16,373 bytes fill one segmented send.
+    package var maximumPacketSize = 16_336
+    /// The same towards peers that do not name PAD among their extensions: what Ethernet carries.
+    package var cautiousPacketSize = 1432
+    /// PMTU_RAISE_TIMER (RFC 8899 §5.1.1).
+    package var pathRaiseInterval: Duration = .seconds(600)
     /// Bytes that may wait for the application before the window closes.
     package var receiveWindow = 8 << 20
-    /// Packets written by one `poll`, so that a driver can interleave its other work.
-    package var maximumPacketsPerPoll = 256
+    /// Bytes of packets written by one `poll`, so that a driver can interleave its other work.
+    package var maximumBytesPerPoll = 256 * 1160
     package var inboundStreams: UInt16 = .max
     package var outboundStreams: UInt16 = .max
 
@@ -37,10 +44,12 @@ package struct Configuration: Sendable {
     package var offerInterleaving = true
     /// Accept packets with checksum 0 and send them to a peer that accepts them (RFC 9653, error detection by DTLS).
     package var offerZeroChecksum = true
+    /// Name PAD (RFC 4820) among our extensions: then a peer of our kind looks for packets beyond what Ethernet carries.
+    package var offerPadding = true
     /// Offer FORWARD-TSN (RFC 3758).
     package var offerPartialReliability = true
 
-    /// The congestion window at the start, in packets (as RFC 6928 for TCP).
+    /// The congestion window at the start, in packets of the base size (as RFC 6928 for TCP).
     package var initialWindowPackets = 10
     /// Makes the congestion controller of an association.
     package var congestionController: @Sendable (CongestionParameters) -> any CongestionController = { NewReno($0) }

@@ -36,10 +36,15 @@ package struct Statistics: Hashable, Sendable {
     package var tailProbes = 0
     package var recoveries = 0
     package var duplicatesReceived = 0
+    package var pathProbes = 0
+    /// Times that large packets were given up again.
+    package var blackHoles = 0
     package var sacksSent = 0
     package var sacksReceived = 0
     package var drops = DropCounters()
 
+    /// Bytes that a packet may have now (PLPMTU, RFC 8899).
+    package var packetSize = 0
     package var congestionWindow = 0
     package var slowStartThreshold = 0
     package var bytesInFlight = 0

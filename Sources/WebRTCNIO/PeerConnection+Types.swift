@@ -21,6 +21,8 @@ extension PeerConnection {
         public var maxMessageSize = 64 << 20
         /// Bytes that wait here for the application before the peer must stop (SCTP's receive window).
         public var receiveWindow = 8 << 20
+        /// Bytes of UDP payload that path MTU discovery (RFC 8899) looks for at most. 1200, which every path carries, switches it off.
+        public var maximumDatagramSize = 16_373
         /// Also offer the loopback addresses; ignored when an endpoint is given. Without another address they are offered anyway.
         public var includeLoopback = false
         /// Bind to this numeric address only; nil means every address. Ignored when an endpoint is given.
@@ -64,6 +66,8 @@ extension PeerConnection {
         /// SCTP's view of the path.
         public var retransmissions = 0
         public var congestionWindow = 0
+        /// Bytes of UDP payload that the path was found to carry, so far.
+        public var pathDatagramSize = 0
         public var peerReceiveWindow = 0
         public var smoothedRoundTripTime: Duration?
         /// UDP datagrams and their payload, both ways.

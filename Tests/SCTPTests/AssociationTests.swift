@@ -342,7 +342,9 @@ struct AssociationTests {
 
     @Test("packets are filled to one size, and a poll writes no more than it may")
     func batching() throws {
-        let (a, _) = connected()
+        var configuration = Configuration()
+        configuration.maximumPacketSize = configuration.basePacketSize
+        let (a, _) = connected(configuration)
         a.association.congestion = NewReno(CongestionParameters(maximumPacketSize: 1160, initialWindow: 4 << 20, initialThreshold: 8 << 20))
         for _ in 0..<30 {
             try a.association.send(

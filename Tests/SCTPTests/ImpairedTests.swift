@@ -91,7 +91,9 @@ struct ImpairedTests {
 
     @Test("RFC 8985 §7: the last packets of a message are lost and repaired without a retransmission time-out", arguments: 0..<5)
     func tailLoss(seed: Int) throws {
-        let pair = Pair(seed: UInt64(seed))
+        var configuration = Configuration()
+        configuration.maximumPacketSize = configuration.basePacketSize
+        let pair = Pair(seed: UInt64(seed), a: configuration, z: configuration)
         let channel = try pair.a.engine.open(ChannelParameters(label: "tail"), at: pair.now)
         pair.connect()
         try pair.a.engine.send(pattern(20_000, 1), isText: false, on: channel, at: pair.now)

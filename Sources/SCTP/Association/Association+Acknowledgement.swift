@@ -57,7 +57,7 @@ extension Association {
         congestion.acknowledged(
             AcknowledgementSample(
                 now: now, newlyAcknowledged: newBytes, priorInFlight: prior, inFlight: inFlight.bytes, cumulativeAdvanced: advanced,
-                isInRecovery: recoveryPoint != nil, wasWindowLimited: isWindowLimited || prior + configuration.maximumPacketSize > congestion.window,
+                isInRecovery: recoveryPoint != nil, wasWindowLimited: isWindowLimited || prior + search.base > congestion.window,
                 roundTripTime: sample, minimumRoundTripTime: roundTrip.minimum))
         advanceAckPoint()
         if advancedPoint > inFlight.cumulative { needsForwardTSN = true }
@@ -100,7 +100,9 @@ extension Association {
     mutating func detectLoss(at now: Instant) {
         var lost = 0
         timers[.reordering] = detector.detect(
-            &inFlight, at: now, minimum: roundTrip.minimum, smoothed: roundTrip.smoothed, isInRecovery: recoveryPoint != nil, lost: &lost)
+            &inFlight, at: now, minimum: roundTrip.minimum, smoothed: roundTrip.smoothed, isInRecovery: recoveryPoint != nil,
+            chunksPerPacket: chunksPerPacket, lost: &lost)
+        if detector.largePacketsLost >= PathSearch.maximumProbes { fallBackFromBlackHole(at: now) }
         guard lost > 0, recoveryPoint == nil else { return }
         // §7.2.4: one recovery, and one reduction, per window; its first retransmission does not wait for room
         recoveryPoint = inFlight.next - 1
@@ -120,6 +122,7 @@ extension Association {
         if !isWindowProbe {
             errorCount += 1
             guard errorCount <= configuration.maximumRetransmissions else { return fail(.peerUnreachable) }
+            if detector.timeoutsOfLargePackets(inFlight) >= 2 { fallBackFromBlackHole(at: now) }
             congestion.timedOut(inFlight: inFlight.bytes, at: now)
         }
         roundTrip.backOff()
@@ -141,7 +144,7 @@ extension Association {
         }
         var patience = max(smoothed * 2, .milliseconds(5))
         // a single packet may wait for the peer's delayed acknowledgement
-        if inFlight.bytes <= configuration.maximumPacketSize { patience += configuration.sackDelay }
+        if inFlight.bytes <= search.current { patience += configuration.sackDelay }
         let due = now + patience
         timers[.tailProbe] = timers[.retransmission].map { $0 <= due } ?? true ? nil : due
     }

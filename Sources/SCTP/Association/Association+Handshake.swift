@@ -27,6 +27,7 @@ extension Association {
             initiateTag: tag, receiverWindow: UInt32(clamping: receiveWindow), outboundStreams: configuration.outboundStreams,
             inboundStreams: configuration.inboundStreams, initialTSN: initialTSN)
         chunk.supportedExtensions = [ChunkType.reconfiguration]
+        if configuration.offerPadding { chunk.supportedExtensions.append(ChunkType.padding) }
         if configuration.offerPartialReliability {
             chunk.supportsForwardTSN = true
             chunk.supportedExtensions.append(ChunkType.forwardTSN)
@@ -194,6 +195,7 @@ extension Association {
         state = .established
         sendCookieAck()
         startHeartbeat(at: now)
+        startPathSearch(at: now)
         return true
     }
 
@@ -247,8 +249,8 @@ extension Association {
         sendQueue.partialLimit = limit == 0 ? .max : limit
         congestion = configuration.congestionController(
             CongestionParameters(
-                maximumPacketSize: configuration.maximumPacketSize, initialWindow: configuration.initialWindowPackets * configuration.maximumPacketSize,
-                initialThreshold: max(peerWindow, 4 * configuration.maximumPacketSize)))
+                maximumPacketSize: configuration.basePacketSize, initialWindow: configuration.initialWindowPackets * configuration.basePacketSize,
+                initialThreshold: max(peerWindow, 4 * configuration.basePacketSize)))
         reset.begin(localInitialTSN: localInitialTSN, peerInitialTSN: peerInitialTSN)
     }
 
@@ -283,6 +285,7 @@ extension Association {
         if roundTrip.smoothed == nil { roundTrip = RoundTripEstimator(configuration) } else { roundTrip.restoreTimeout() }
         events.append(.connected)
         startHeartbeat(at: now)
+        startPathSearch(at: now)
         wakeAt = now
     }
 

@@ -38,7 +38,7 @@ extension Association {
 
     /// The sender's information goes back as it came.
     mutating func answerHeartbeat(_ body: RawSpan) {
-        guard state.hasPeer || state == .cookieEchoed, body.byteCount <= configuration.maximumPacketSize - CommonHeader.size - 4 else {
+        guard state.hasPeer || state == .cookieEchoed, body.byteCount <= configuration.basePacketSize - CommonHeader.size - 4 else {
             counters.drops.unexpectedChunk += 1
             return
         }
@@ -49,7 +49,10 @@ extension Association {
 
     mutating func receiveHeartbeatAck(_ body: RawSpan, at now: Instant) {
         var reader = ByteReader(body)
-        guard let nonce = heartbeatNonce, (try? reader.read(UInt32.self)) == 0x0001_0014, (try? reader.read(UInt64.self)) == nonce,
+        let head = try? reader.read(UInt32.self)
+        // type 1 of 12 bytes: a probe's
+        if head == 0x0001_000C, let nonce = try? reader.read(UInt64.self), reader.isAtEnd, receiveProbeAck(nonce, at: now) { return }
+        guard let nonce = heartbeatNonce, head == 0x0001_0014, (try? reader.read(UInt64.self)) == nonce,
             let sentAt = try? reader.read(Int64.self), sentAt <= now.nanoseconds
         else {
             counters.drops.unexpectedChunk += 1

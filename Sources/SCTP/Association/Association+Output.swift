@@ -21,16 +21,17 @@ struct ControlChunk {
 }
 
 extension Association {
-    /// Writes what is due, at most `maximumPacketsPerPoll` packets.
+    /// Writes what is due, at most `maximumBytesPerPoll` bytes and a packet.
     mutating func writePackets(at now: Instant, into batch: inout PacketBatch) {
         wakeAt = nil
         progressReset(at: now)
-        var writer = PacketWriter(configuration, tag: peerTag, usesZeroChecksum: capabilities.zeroChecksum, batch: batch)
+        var writer = PacketWriter(configuration, size: search.current, tag: peerTag, usesZeroChecksum: capabilities.zeroChecksum, batch: batch)
         writeControl(&writer, &batch, at: now)
         if state.hasPeer {
             writeSack(&writer, &batch)
             writeForwardTSN(&writer, &batch, at: now)
             if state.maySendData { writeData(&writer, &batch, at: now) }
+            writeProbe(&writer, &batch, at: now)
         }
         writer.close(&batch)
         counters.packetsSent += writer.packets
@@ -63,7 +64,7 @@ extension Association {
         guard state.mayReceiveData, sackSchedule.isDue || sackSchedule.isPending && mayWriteData else { return }
         let window = receiveWindow
         var sack = SackChunk(cumulative: TSN(tracker.cumulative), receiverWindow: UInt32(clamping: window))
-        let room = configuration.maximumPacketSize - CommonHeader.size - SackChunk.size
+        let room = configuration.basePacketSize - CommonHeader.size - SackChunk.size
         if !sackSchedule.duplicates.isEmpty { sack.duplicates = sackSchedule.duplicates }
         if !tracker.ranges.isEmpty {
             let most = room / 4 - sack.duplicates.count
@@ -83,7 +84,7 @@ extension Association {
         guard needsForwardTSN else { return }
         needsForwardTSN = false
         guard advancedPoint > inFlight.cumulative else { return }
-        let chunk = makeForwardTSN(room: configuration.maximumPacketSize - CommonHeader.size)
+        let chunk = makeForwardTSN(room: configuration.basePacketSize - CommonHeader.size)
         writer.makeRoom(8 + chunk.skips.count * (capabilities.interleaving ? 8 : 4), &batch)
         chunk.write(interleaved: capabilities.interleaving, into: &batch.bytes)
         if !timers.isArmed(.retransmission) { timers[.retransmission] = now + roundTrip.timeout }
@@ -103,12 +104,15 @@ extension Association {
         let interleaved = capabilities.interleaving
         let header = DataChunk.headerSize(interleaved: interleaved)
         let window = congestion.window
-        let limit = configuration.maximumPacketsPerPoll
+        let limit = configuration.maximumBytesPerPoll
+        let longest = longestFragment
+        // in large packets a short fragment at the end costs more than the room is worth
+        let shortest = chunksPerPacket >= 4 ? longest / 2 : 32
         var wrote = false
         var isBlocked = false
         isWindowLimited = false
         while true {
-            if writer.packets >= limit, !writer.hasRoom(header + 4, batch) {
+            if writer.written(batch) >= limit, !writer.hasRoom(header + 4, batch) {
                 // more than one poll may write: the deadline says "now"
                 if mayWriteData { wakeAt = now }
                 break
@@ -134,11 +138,12 @@ extension Association {
                 continue
             }
             let remaining = message.size - message.sent
-            var length = min(remaining, writer.freshRoom(batch) - header)
+            let wanted = min(remaining, longest)
+            var length = min(wanted, writer.freshRoom(batch) - header)
             if length < remaining {
-                if length < 32 {
+                if length < wanted, length < shortest {
                     writer.close(&batch)
-                    length = min(remaining, writer.freshRoom(batch) - header)
+                    length = min(wanted, writer.freshRoom(batch) - header)
                 }
                 if length < remaining { length &= ~3 }
             }
@@ -150,7 +155,7 @@ extension Association {
             }
             writer.makeRoom(header + 4, &batch)
             let (chunk, head) = sendQueue.takeFragment(slot, length: length, tsn: inFlight.next)
-            inFlight.append(chunk, at: now)
+            inFlight.append(chunk, marksLargePacket: writer.crosses(search.base, by: inFlight.size(chunk.length), batch), at: now)
             write(chunk, head, interleaved: interleaved, &writer, &batch)
             wrote = true
         }
@@ -174,7 +179,7 @@ extension Association {
         }
         writer.makeRoom((header + Int(chunk.length) + 3) & ~3, &batch)
         let head = sendQueue.header(of: chunk, tsn: tsn)
-        inFlight.resend(tsn, at: now)
+        inFlight.resend(tsn, marksLargePacket: writer.crosses(search.base, by: inFlight.size(chunk.length), batch), at: now)
         write(chunk, head, interleaved: interleaved, &writer, &batch)
         counters.chunksRetransmitted += 1
         return true
@@ -204,8 +209,8 @@ struct PacketWriter {
     private let tag: UInt32
     private let usesZeroChecksum: Bool
 
-    init(_ configuration: Configuration, tag: UInt32, usesZeroChecksum: Bool, batch: borrowing PacketBatch) {
-        size = configuration.maximumPacketSize
+    init(_ configuration: Configuration, size: Int, tag: UInt32, usesZeroChecksum: Bool, batch: borrowing PacketBatch) {
+        self.size = size
         ports = UInt32(configuration.localPort) << 16 | UInt32(configuration.remotePort)
         self.tag = tag
         self.usesZeroChecksum = usesZeroChecksum
@@ -231,6 +236,16 @@ struct PacketWriter {
     /// Room in the open packet, or in a new one.
     @inline(__always)
     func freshRoom(_ batch: borrowing PacketBatch) -> Int { isOpen ? size - (batch.bytes.writerIndex - start) : size - CommonHeader.size }
+
+    /// Bytes of all packets, the open one included.
+    func written(_ batch: borrowing PacketBatch) -> Int { bytes + (isOpen ? batch.bytes.writerIndex - start : 0) }
+
+    /// Whether the next `count` bytes of the open packet go over `limit`.
+    @inline(__always)
+    func crosses(_ limit: Int, by count: Int, _ batch: borrowing PacketBatch) -> Bool {
+        let used = batch.bytes.writerIndex - start
+        return used <= limit && used + count > limit
+    }
 
     func hasRoom(_ count: Int, _ batch: borrowing PacketBatch) -> Bool { isOpen && batch.bytes.writerIndex - start + count <= size }
 

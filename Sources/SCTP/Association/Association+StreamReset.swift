@@ -41,7 +41,7 @@ extension Association {
         guard !reset.wanted.isEmpty, reset.open == nil, state == .established else { return }
         var streams: [UInt16] = []
         // as many as fit in one packet
-        let most = (configuration.maximumPacketSize - 64) / 2
+        let most = (configuration.basePacketSize - 64) / 2
         for stream in reset.wanted where streams.count < most && (sendQueue.stream(stream)?.unacknowledgedMessages ?? 0) == 0 { streams.append(stream) }
         guard !streams.isEmpty else { return }
         streams.sort()

@@ -56,6 +56,8 @@ struct Association: ~Copyable {
         case sack
         case heartbeat
         case reconfiguration
+        /// PROBE_TIMER, and PMTU_RAISE_TIMER when nothing is probed.
+        case pathProbe
     }
 
     var configuration: Configuration
@@ -101,6 +103,9 @@ struct Association: ~Copyable {
     var needsForwardTSN = false
     var errorCount = 0
     var lastDataSentAt: Instant?
+    var search: PathSearch
+    /// `search.probe` is to be sent.
+    var needsProbe = false
     var heardSinceTimeout = false
 
     // receiving
@@ -127,6 +132,7 @@ struct Association: ~Copyable {
         inFlight = InFlight(initialTSN: nothing, headerSize: 16)
         tracker = TSNTracker(initialTSN: nothing, maximumRanges: 0)
         reassembly = Reassembly(interleaved: false, maximumMessageSize: 0)
+        search = PathSearch(base: configuration.basePacketSize, maximum: configuration.basePacketSize)
         congestion = NewReno(CongestionParameters(maximumPacketSize: 0, initialWindow: 0, initialThreshold: 0))
         roundTrip = RoundTripEstimator(configuration)
     }
@@ -149,6 +155,7 @@ struct Association: ~Copyable {
             case .sack: sackSchedule.delayExpired()
             case .heartbeat: heartbeatTimedOut(at: now)
             case .reconfiguration: reconfigurationTimedOut(at: now)
+            case .pathProbe: pathProbeTimedOut(at: now)
             }
         }
     }
@@ -199,6 +206,7 @@ struct Association: ~Copyable {
     var statistics: Statistics {
         var result = counters
         result.messagesAbandoned = sendQueue.abandoned
+        result.packetSize = search.current
         result.congestionWindow = congestion.window
         result.slowStartThreshold = congestion.slowStartThreshold
         result.bytesInFlight = inFlight.bytes

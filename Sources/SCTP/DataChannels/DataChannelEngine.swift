@@ -189,6 +189,11 @@ package struct DataChannelEngine: ~Copyable {
 
     package mutating func handleTimeout(at now: Instant) { association.handleTimeout(at: now) }
 
+    /// The host does not send packets of this size: the network next to it carries less.
+    package mutating func packetRefused(size: Int, at now: Instant) { association.packetRefused(size: size, at: now) }
+    /// Packets take another way from now on: nothing is known of its size.
+    package mutating func pathChanged(at now: Instant) { association.pathChanged(at: now) }
+
     /// When `handleTimeout` and `poll` are next due. At or before "now" where more is to be sent than one `poll` may write.
     package var deadline: Instant? { association.deadline }
 

@@ -23,6 +23,7 @@ struct StateCookie: Equatable {
     var usesForwardTSN: Bool
     var usesReconfiguration: Bool
     var peerAcceptsZeroChecksum: Bool
+    var peerKnowsPadding: Bool
 
     /// The cookie's bytes without the authentication code.
     var encoded: ByteBuffer {
@@ -34,7 +35,8 @@ struct StateCookie: Equatable {
         buffer.writeInteger(peerInboundStreams)
         buffer.writeInteger(tieLocal)
         buffer.writeInteger(tiePeer)
-        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration, peerAcceptsZeroChecksum] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
+        for flag in [usesInterleaving, usesForwardTSN, usesReconfiguration] { buffer.writeInteger(UInt8(flag ? 1 : 0)) }
+        buffer.writeInteger(UInt8((peerAcceptsZeroChecksum ? 1 : 0) | (peerKnowsPadding ? 2 : 0)))
         return buffer
     }
 
@@ -56,7 +58,9 @@ struct StateCookie: Equatable {
         usesInterleaving = try reader.take(UInt8.self) == 1
         usesForwardTSN = try reader.take(UInt8.self) == 1
         usesReconfiguration = try reader.take(UInt8.self) == 1
-        peerAcceptsZeroChecksum = try reader.take(UInt8.self) == 1
+        let peerFlags: UInt8 = try reader.take()
+        peerAcceptsZeroChecksum = peerFlags & 1 != 0
+        peerKnowsPadding = peerFlags & 2 != 0
     }
 
     init(
@@ -76,6 +80,7 @@ struct StateCookie: Equatable {
         usesForwardTSN = capabilities.forwardTSN
         usesReconfiguration = capabilities.reconfiguration
         peerAcceptsZeroChecksum = capabilities.zeroChecksum
+        peerKnowsPadding = capabilities.padding
     }
 }
 
@@ -86,6 +91,8 @@ struct Capabilities: Equatable {
     var reconfiguration = false
     /// The peer takes packets with a checksum of 0.
     var zeroChecksum = false
+    /// The peer knows PAD (RFC 4820), and says so.
+    var padding = false
 
     init() {}
 
@@ -97,6 +104,7 @@ struct Capabilities: Equatable {
         forwardTSN = configuration.offerPartialReliability && (interleaving ? interleavedForward : forward)
         reconfiguration = peer.supportedExtensions.contains(ChunkType.reconfiguration)
         zeroChecksum = configuration.offerZeroChecksum && peer.zeroChecksumMethod == 1
+        padding = peer.supportedExtensions.contains(ChunkType.padding)
     }
 
     init(_ cookie: StateCookie) {
@@ -104,5 +112,6 @@ struct Capabilities: Equatable {
         forwardTSN = cookie.usesForwardTSN
         reconfiguration = cookie.usesReconfiguration
         zeroChecksum = cookie.peerAcceptsZeroChecksum
+        padding = cookie.peerKnowsPadding
     }
 }

@@ -44,6 +44,8 @@ package protocol CongestionController: Sendable {
     mutating func recovered(at now: Instant)
     /// T3 expired (RFC 9260 §7.2.3).
     mutating func timedOut(inFlight: Int, at now: Instant)
+    /// The path carries packets of this size from now on (RFC 8899).
+    mutating func packetSizeChanged(to size: Int)
     /// Nothing was in flight for so long (RFC 9260 §7.2.1).
     mutating func idled(for time: Duration, retransmissionTimeout: Duration)
 }
@@ -51,6 +53,7 @@ package protocol CongestionController: Sendable {
 extension CongestionController {
     package var pacingRate: Double? { nil }
     package mutating func recovered(at now: Instant) {}
+    package mutating func packetSizeChanged(to size: Int) {}
     package mutating func idled(for time: Duration, retransmissionTimeout: Duration) {}
 }
 
@@ -60,12 +63,14 @@ extension CongestionController {
 package struct NewReno: CongestionController {
     package private(set) var window: Int
     package private(set) var slowStartThreshold: Int
-    private let packetSize: Int
+    private var packetSize: Int
+    private let initialWindow: Int
     private var partialBytesAcknowledged = 0
 
     package init(_ parameters: CongestionParameters) {
         packetSize = parameters.maximumPacketSize
         window = parameters.initialWindow
+        initialWindow = parameters.initialWindow
         slowStartThreshold = parameters.initialThreshold
     }
 
@@ -97,9 +102,11 @@ package struct NewReno: CongestionController {
         partialBytesAcknowledged = 0
     }
 
+    package mutating func packetSizeChanged(to size: Int) { packetSize = size }
+
     package mutating func idled(for time: Duration, retransmissionTimeout: Duration) {
         // §7.2.1: halve once per RTO of silence, down to the initial size; here one step is enough
         guard time > retransmissionTimeout else { return }
-        window = max(window / 2, min(window, 10 * packetSize))
+        window = max(window / 2, min(window, initialWindow))
     }
 }

@@ -26,6 +26,8 @@ struct SentChunk: BitwiseCopyable {
     /// Counts transmissions of the association: tells the order of sending, also of retransmissions.
     var serial: UInt64 = 0
     var sentAt = Instant.zero
+    /// It went over the end of the base size in its packet, which is therefore a large one; true of one chunk in each.
+    var marksLargePacket = false
 
     func with(flags: UInt8) -> SentChunk {
         var result = self
@@ -89,13 +91,14 @@ struct InFlight {
 
     /// Records a chunk that is just being sent for the first time.
     @inline(__always)
-    mutating func append(_ new: SentChunk, at now: Instant) {
+    mutating func append(_ new: SentChunk, marksLargePacket: Bool = false, at now: Instant) {
         if count == ring.count { grow() }
         var chunk = new
         serial += 1
         chunk.serial = serial
         chunk.sentAt = now
         chunk.transmissions = 1
+        chunk.marksLargePacket = marksLargePacket
         chunk.state = .sent
         chunk.previous = sent.tail
         chunk.next = 0
@@ -213,7 +216,7 @@ struct InFlight {
     }
 
     /// A lost chunk is sent again.
-    mutating func resend(_ tsn: UInt64, at now: Instant) {
+    mutating func resend(_ tsn: UInt64, marksLargePacket: Bool = false, at now: Instant) {
         var chunk = self[tsn]
         guard chunk.state == .lost else { return }
         unlinkLost(tsn, chunk)
@@ -222,6 +225,7 @@ struct InFlight {
         chunk.serial = serial
         chunk.sentAt = now
         chunk.transmissions += 1
+        chunk.marksLargePacket = marksLargePacket
         chunk.previous = sent.tail
         chunk.next = 0
         self[tsn] = chunk

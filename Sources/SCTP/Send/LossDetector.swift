@@ -18,6 +18,12 @@ struct LossDetector {
     private var reorderingSeen = false
     private var windowMultiplier = 1
     private var recoveriesSinceDuplicate = 0
+    /// The last sent of all large packets known to have arrived.
+    private var largeSerial: UInt64 = 0
+    /// Large packets lost since then, though something sent after them arrived: many in a row are a black hole (RFC 8899 §4.3).
+    private(set) var largePacketsLost = 0
+    /// T3 expiries since then with a large packet under way.
+    private var largeTimeouts = 0
 
     /// What the SACK in hand acknowledged for the first time.
     private(set) var newBytes = 0
@@ -39,6 +45,10 @@ struct LossDetector {
     @inline(__always)
     mutating func acknowledged(_ chunk: SentChunk, tsn: UInt64, size: Int) {
         newBytes += size
+        if chunk.marksLargePacket, chunk.serial > largeSerial {
+            largeSerial = chunk.serial
+            forgetLargeLosses()
+        }
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
             if let minimum, sackAt - chunk.sentAt < minimum { return }
@@ -62,6 +72,26 @@ struct LossDetector {
         }
     }
 
+    /// Packets go in the base size from now on, or a large one arrived.
+    mutating func forgetLargeLosses() {
+        largePacketsLost = 0
+        largeTimeouts = 0
+    }
+
+    /// T3 expired: how often it did since a large packet arrived, counting only where one was under way.
+    mutating func timeoutsOfLargePackets(_ inFlight: InFlight) -> Int {
+        var tsn = inFlight.base
+        while tsn < inFlight.next {
+            let chunk = inFlight[tsn]
+            if chunk.marksLargePacket, chunk.serial > largeSerial, chunk.state == .sent || chunk.state == .lost {
+                largeTimeouts += 1
+                break
+            }
+            tsn += 1
+        }
+        return largeTimeouts
+    }
+
     mutating func recoveryEnded() {
         recoveriesSinceDuplicate += 1
         if recoveriesSinceDuplicate >= 16 {
@@ -72,12 +102,12 @@ struct LossDetector {
 
     /// Marks what is lost. Returns when the next chunk would be.
     mutating func detect(
-        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, lost: inout Int
+        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, chunksPerPacket: Int, lost: inout Int
     )
         -> Instant?
     {
         var reordering: Duration = .zero
-        if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold {
+        if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold * chunksPerPacket {
             reordering = min((minimum ?? .zero) / 4 * windowMultiplier, smoothed ?? .zero)
         }
         let patience = arrivedAt - sentAt + reordering
@@ -88,6 +118,7 @@ struct LossDetector {
             let due = chunk.sentAt + patience
             guard due <= now else { return due }
             inFlight.lose(tsn)
+            if chunk.marksLargePacket, chunk.serial > largeSerial { largePacketsLost += 1 }
             lost += 1
         }
         return nil

@@ -10,6 +10,8 @@ package struct PeerConfiguration: Sendable {
     /// Announced as `max-message-size` (RFC 8841 §6).
     package var maximumMessageSize = 64 << 20
     package var receiveWindow = 8 << 20
+    /// Bytes of UDP payload that path MTU discovery looks for at most; 1200 switches it off. Four of 16,373 fill one segmented send.
+    package var maximumDatagramSize = 16_373
     package var stunServers: [TransportAddress] = []
     package var isLite = false
     package var dtls = DTLSConfiguration()

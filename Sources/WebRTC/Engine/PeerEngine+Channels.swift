@@ -79,6 +79,7 @@ extension PeerEngine {
         result.payloadBytesReceived = sctp.payloadBytesReceived
         result.retransmissions = sctp.chunksRetransmitted
         result.timeouts = sctp.timeouts
+        result.pathDatagramSize = sctp.packetSize + recordOverhead
         result.congestionWindow = sctp.congestionWindow
         result.peerReceiveWindow = sctp.peerReceiveWindow
         result.bytesHeld = sctp.bytesHeld

@@ -73,6 +73,8 @@ package struct PeerEngine: ~Copyable {
         var sctp = SCTP.Configuration()
         sctp.maximumMessageSize = configuration.maximumMessageSize
         sctp.receiveWindow = configuration.receiveWindow
+        // a record holds 2^14 bytes (RFC 5246 §6.2.1)
+        sctp.maximumPacketSize = max(sctp.basePacketSize, min(configuration.maximumDatagramSize - DTLSEngine.greatestOverhead, 1 << 14))
         channels = DataChannelEngine(configuration: sctp, generator: generator, cookieAuthenticator: configuration.cookieAuthenticator)
         signalling = Signalling(using: &generator)
         self.generator = generator
@@ -143,6 +145,12 @@ package struct PeerEngine: ~Copyable {
         }
         // a copy: the driver's buffer is used again
         early.append((ByteBuffer(bytes: datagram.readableBytesView), path))
+    }
+
+    /// The host did not send a datagram of this size: the network next to it carries less.
+    package mutating func datagramRefused(size: Int, at now: Instant) {
+        guard dtlsConnected else { return }
+        channels.packetRefused(size: size - recordOverhead, at: now)
     }
 
     /// At or before now where more is to be sent than one `poll` writes.
@@ -216,6 +224,14 @@ extension PeerEngine {
         }
     }
 
+    /// What DTLS adds to a packet.
+    var recordOverhead: Int {
+        switch dtls {
+        case .some(let dtls): dtls.overhead
+        case .none: DTLSEngine.greatestOverhead
+        }
+    }
+
     private var iceDeadline: Instant? {
         switch ice {
         case .some(let ice): ice.deadline
@@ -249,6 +265,7 @@ extension PeerEngine {
             if new == .failed { end(.ice) }
         case .selectedPath(let path):
             events.append(.selectedPath(path))
+            channels.pathChanged(at: now)
             if isDTLSClient { dtls?.start(at: now) }
         }
         return true

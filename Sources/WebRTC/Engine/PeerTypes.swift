@@ -62,6 +62,8 @@ package struct PeerStatistics: Hashable, Sendable {
     package var messagesSent = 0, messagesReceived = 0
     package var payloadBytesSent = 0, payloadBytesReceived = 0
     package var retransmissions = 0, timeouts = 0
+    /// Bytes of UDP payload that the path was found to carry.
+    package var pathDatagramSize = 0
     package var congestionWindow = 0, peerReceiveWindow = 0, bytesHeld = 0
     package var smoothedRoundTripTime: Duration?
     package var selectedPath: NetworkPath?

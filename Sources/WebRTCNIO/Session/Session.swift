@@ -63,6 +63,7 @@ actor Session {
         }
         settings.maximumMessageSize = configuration.maxMessageSize
         settings.receiveWindow = configuration.receiveWindow
+        settings.maximumDatagramSize = configuration.maximumDatagramSize
         self.configuration = configuration
         self.endpoint = endpoint
         self.ownsEndpoint = ownsEndpoint
@@ -107,7 +108,7 @@ actor Session {
                 if isEnded { return }
             }
             written += router.scratch.packets.bytes.writerIndex
-            write(router)
+            write(router, at: now)
             relieveCrowded()
             reportBuffers()
             guard let deadline = engine.deadline, deadline <= now else { break }
@@ -122,10 +123,10 @@ actor Session {
         armTimer()
     }
 
-    private func write(_ router: EndpointRouter) {
+    private func write(_ router: EndpointRouter, at now: Instant) {
         guard !router.scratch.isEmpty else { return }
         if !ownsEndpoint { claimAddresses(router) }
-        router.sendScratch()
+        if let size = router.sendScratch() { engine.datagramRefused(size: size, at: now) }
     }
 
     /// Answers from where we send to are ours.
@@ -244,6 +245,7 @@ actor Session {
         result.messagesReceived = engineStatistics.messagesReceived
         result.retransmissions = engineStatistics.retransmissions
         result.congestionWindow = engineStatistics.congestionWindow
+        result.pathDatagramSize = engineStatistics.pathDatagramSize
         result.peerReceiveWindow = engineStatistics.peerReceiveWindow
         result.smoothedRoundTripTime = engineStatistics.smoothedRoundTripTime
         result.datagramsReceived = engineStatistics.datagrams.received
@@ -264,7 +266,7 @@ actor Session {
         closeReason = reason
         let router = endpoint.router.value
         engine.close(at: now, into: &router.scratch)
-        if farewell { write(router) }
+        if farewell { write(router, at: now) }
         router.scratch.removeAll()
         timer?.callback.cancel()
         timer = nil

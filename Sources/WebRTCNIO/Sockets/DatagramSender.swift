@@ -13,6 +13,8 @@ struct DatagramSender {
         var congested = 0
         /// Dropped because the kernel refused the destination.
         var refused = 0
+        /// Dropped because the interface's MTU is smaller: probes of path MTU discovery, mostly.
+        var tooLarge = 0
     }
 
     /// The kernel's UDP_MAX_SEGMENTS before 6.9.
@@ -22,11 +24,14 @@ struct DatagramSender {
 
     private(set) var counters = Counters()
     private(set) var segmentsRuns: Bool
+    /// The size of the smallest datagram that was too large for its interface in the last `send`.
+    private(set) var sizeRefused: Int?
 
     init(segmentsRuns: Bool) { self.segmentsRuns = segmentsRuns }
 
     /// Sends `batch[indices]`, which all leave from one socket. Returns the first index that the socket's full buffer did not take, or nil.
     mutating func send(_ batch: borrowing DatagramBatch, _ indices: Range<Int>, descriptor: CInt) -> Int? {
+        sizeRefused = nil
         var index = indices.lowerBound
         var singlesUntil = indices.lowerBound
         while index < indices.upperBound {
@@ -47,6 +52,10 @@ struct DatagramSender {
                 // segments larger than this path's MTU
                 singlesUntil = end
                 continue
+            case EMSGSIZE:
+                // RFC 8899 §4.6.1: the host is the first to know; it is no error of the path
+                counters.tooLarge += 1
+                sizeRefused = min(sizeRefused ?? .max, bytes.count)
             default:
                 counters.refused += end - index
             }

@@ -115,21 +115,24 @@ final class EndpointRouter {
     /// What the session that has its turn is writing: one for all, since each sends before its turn ends.
     var scratch = DatagramBatch()
 
-    func sendScratch() {
-        send(scratch)
-        scratch.removeAll()
+    /// Answers with the size of the smallest datagram that was larger than its interface allows.
+    func sendScratch() -> Int? {
+        defer { scratch.removeAll() }
+        return send(scratch)
     }
 
     /// Sends the whole batch, run by run of one local address.
-    func send(_ batch: borrowing DatagramBatch) {
+    private func send(_ batch: borrowing DatagramBatch) -> Int? {
+        var refused: Int?
         var index = 0
         while index < batch.count {
             let local = batch.paths[index].local
             var end = index + 1
             while end < batch.count, batch.paths[end].local == local { end += 1 }
-            socket(at: local)?.send(batch, index..<end)
+            if let size = socket(at: local)?.send(batch, index..<end) { refused = min(refused ?? .max, size) }
             index = end
         }
+        return refused
     }
 
     func socketClosed(_ socket: UDPSocket) {

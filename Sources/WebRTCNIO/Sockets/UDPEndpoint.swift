@@ -14,6 +14,8 @@ public final class UDPEndpoint: Sendable {
         public var sendDropsCongested = 0
         /// Dropped since the kernel knew no way.
         public var sendDropsRefused = 0
+        /// Dropped since the interface's MTU is smaller: probes of path MTU discovery.
+        public var sendDropsTooLarge = 0
         /// Reads, each of one datagram or of a train that the kernel joined.
         public var reads = 0
         /// Reads that belong to no connection.
@@ -86,6 +88,7 @@ public final class UDPEndpoint: Sendable {
                 result.segmentedSendCalls += counters.segmentedCalls
                 result.sendDropsCongested += counters.congested
                 result.sendDropsRefused += counters.refused
+                result.sendDropsTooLarge += counters.tooLarge
             }
             return result
         }.get()

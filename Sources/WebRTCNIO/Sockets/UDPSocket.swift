@@ -29,13 +29,15 @@ final class UDPSocket: ChannelInboundHandler {
     }
 
     /// Sends `batch[indices]`; what the socket cannot take now waits in the channel, up to a bound, and is dropped beyond it.
-    func send(_ batch: borrowing DatagramBatch, _ indices: Range<Int>) {
-        guard let context, descriptor >= 0 else { return }
-        guard context.channel.isWritable, let rest = sender.send(batch, indices, descriptor: descriptor) else {
-            if !context.channel.isWritable { enqueue(batch, indices, context: context) }
-            return
+    /// Answers with the size of the smallest datagram that was larger than its interface allows.
+    func send(_ batch: borrowing DatagramBatch, _ indices: Range<Int>) -> Int? {
+        guard let context, descriptor >= 0 else { return nil }
+        guard context.channel.isWritable else {
+            enqueue(batch, indices, context: context)
+            return nil
         }
-        enqueue(batch, rest..<indices.upperBound, context: context)
+        if let rest = sender.send(batch, indices, descriptor: descriptor) { enqueue(batch, rest..<indices.upperBound, context: context) }
+        return sender.sizeRefused
     }
 
     private func enqueue(_ batch: borrowing DatagramBatch, _ indices: Range<Int>, context: ChannelHandlerContext) {
@@ -93,6 +95,7 @@ extension UDPSocket {
                     try channel.pipeline.syncOperations.addHandler(socket)
                     guard let options = channel.syncOptions else { return }
                     enlargeBuffers(channel)
+                    forbidFragments(channel)
                     do {
                         try options.setOption(.datagramReceiveOffload, value: true)
                         try options.setOption(.datagramReceiveSegmentSize, value: true)
@@ -105,6 +108,18 @@ extension UDPSocket {
                 }
             }
             .bind(to: address)
+    }
+
+    /// Sets DF and asks the kernel to ignore what it believes of the path (RFC 8899 §4.6, §3 item 4): a probe that was fragmented on its way would prove nothing.
+    private static func forbidFragments(_ channel: any Channel) {
+        _ = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor in
+            // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER; a socket is of one kind and refuses the other
+            for (level, option) in [(CInt(IPPROTO_IP), CInt(10)), (CInt(IPPROTO_IPV6), CInt(23))] {
+                // IP_PMTUDISC_PROBE
+                var mode: CInt = 3
+                _ = setsockopt(descriptor, level, option, &mode, socklen_t(MemoryLayout<CInt>.size))
+            }
+        }
     }
 
     /// A process with CAP_NET_ADMIN may go over the system's limit; any other gets what the limit allows.
