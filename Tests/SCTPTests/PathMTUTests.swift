@@ -23,7 +23,9 @@ struct PathMTUTests {
     }
 
     /// A message every so often, both ways, so that the ends hear of each other.
-    func chat(_ pair: Pair, for time: Duration, every interval: Duration = .milliseconds(100), size: Int = 3000, until isDone: (Pair) -> Bool = { _ in false }) throws {
+    func chat(
+        _ pair: Pair, for time: Duration, every interval: Duration = .milliseconds(100), size: Int = 3000, until isDone: (Pair) -> Bool = { _ in false }
+    ) throws {
         let channel = try pair.a.engine.open(ChannelParameters(label: "chat"), at: pair.now)
         let back = try pair.z.engine.open(ChannelParameters(label: "back"), at: pair.now)
         let end = pair.now + time

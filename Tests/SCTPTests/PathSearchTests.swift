@@ -30,7 +30,9 @@ struct PathSearchTests {
         return probes
     }
 
-    @Test("RFC 8899 §5.3: whatever the path carries, the largest candidate that fits is found, with few probes", arguments: Array(stride(from: 1160, through: 16_400, by: 60)))
+    @Test(
+        "RFC 8899 §5.3: whatever the path carries, the largest candidate that fits is found, with few probes",
+        arguments: Array(stride(from: 1160, through: 16_400, by: 60)))
     func everyLimit(limit: Int) {
         var search = PathSearch(base: 1160, maximum: 16_336)
         let probes = play(&search, limit: limit)
@@ -67,7 +69,7 @@ struct PathSearchTests {
         expect(search.expired(packetsHeard: 10), .failed)
     }
 
-    @Test("RFC 8899 §4.6.1: what the own host refuses is not tried again, and costs no time")
+    @Test("what the own host refuses is not tried again, and costs no time")
     func refused() {
         var search = PathSearch(base: 1160, maximum: 16_336)
         var probes = 0
@@ -103,7 +105,7 @@ struct PathSearchTests {
         #expect(search.current == 1212)
     }
 
-    @Test("RFC 8899 §6.2.2: only the nonce of the probe counts, and once")
+    @Test("RFC 8899 §4.2: only the nonce of the probe counts, and once")
     func nonce() {
         var search = PathSearch(base: 1160, maximum: 16_336)
         expect(search.acknowledged(nonce: 0), false)

@@ -29,7 +29,7 @@ struct ProbeTests {
         solo.forge.packet { $0.writeChunk(ChunkType.heartbeatAck) { $0.writeBytes(body) } }
     }
 
-    @Test("RFC 8899 §6.2.1: a probe is PAD and HEARTBEAT, exactly of its size; the answer is small")
+    @Test("RFC 8899 §6.2.1.2: a probe is PAD and HEARTBEAT, exactly of its size; the answer is small")
     func shape() throws {
         let (a, z, probe) = try probing()
         #expect(probe.readableBytes == 16_336)
@@ -70,7 +70,7 @@ struct ProbeTests {
         #expect(z.give(rest).isEmpty)
     }
 
-    @Test("forged HEARTBEAT ACKs raise nothing: neither another nonce, nor a size that they claim, nor the same twice")
+    @Test("RFC 8899 §4.2: forged HEARTBEAT ACKs raise nothing: neither another nonce, nor a size that they claim, nor the same twice")
     func forged() throws {
         let (a, z, probe) = try probing()
         let info = try #require(chunks(probe).last?.body)

@@ -77,7 +77,8 @@ struct SendingTests {
             detector.sackBegins(at: now, minimum: .milliseconds(40))
             flight.reportBlock(first: flight.base + 1, last: flight.base + UInt64(arrived), to: &detector)
             var lost = 0
-            let due = detector.detect(&flight, at: now, minimum: .milliseconds(40), smoothed: .milliseconds(40), isInRecovery: false, chunksPerPacket: 1, lost: &lost)
+            let due = detector.detect(
+                &flight, at: now, minimum: .milliseconds(40), smoothed: .milliseconds(40), isInRecovery: false, chunksPerPacket: 1, lost: &lost)
             #expect((lost == 1) == lostAtOnce)
             #expect(due == (lostAtOnce ? nil : sentAt + .milliseconds(50)))
         }

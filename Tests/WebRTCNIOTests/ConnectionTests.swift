@@ -48,6 +48,34 @@ import Wire
         await pair.close()
     }
 
+    @Test("RFC 8899: over loopback datagrams grow to what the configuration allows", arguments: [16_373, 9000, 1200])
+    func datagramSize(limit: Int) async throws {
+        var configuration = ConnectedPair.loopback()
+        configuration.maximumDatagramSize = limit
+        let pair = try await ConnectedPair.make(configuration: configuration)
+        // DTLS adds 37 bytes to packets of whole words
+        let expected = (limit - 37) / 4 * 4 + 37
+        try await within(.seconds(120)) {
+            while await pair.offerer.statistics().pathDatagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
+            while await pair.answerer.statistics().pathDatagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
+        }
+        let received = Task {
+            var received: [DataChannel.Message] = []
+            for try await message in pair.right.messages {
+                received.append(message)
+                if received.count == 4 { break }
+            }
+            return received
+        }
+        let message = payload(1 << 20, seed: 3)
+        for _ in 0..<4 { try await pair.left.send(message) }
+        #expect(try await received.value == Array(repeating: .binary(message), count: 4))
+        let datagrams = await pair.answerer.statistics().datagramsReceived
+        #expect(datagrams >= 4 << 20 / limit)
+        #expect(datagrams < 2 * (4 << 20) / limit + 200)
+        await pair.close()
+    }
+
     @Test("Whoever leaves a loop over messages and begins another one loses nothing")
     func leftLoop() async throws {
         let pair = try await ConnectedPair.make()

@@ -27,6 +27,36 @@ import Wire
         func endpointClosed() { isClosed = true }
     }
 
+    @Test("Datagrams of 16 KiB leave four to a call; one that is too large for the interface is reported and harms no other")
+    func large() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let sender = try await UDPEndpoint.bind(host: "127.0.0.1", on: group)
+        let receiver = try await UDPEndpoint.bind(host: "127.0.0.1", on: group)
+        let path = NetworkPath(local: try #require(sender.localAddresses.first), remote: try #require(receiver.localAddresses.first))
+        let collector = Collector()
+        // the loopback interface's MTU is 65,536: nobody sends more than 65,507 bytes
+        let sizes = Array(repeating: 16_373, count: 8) + [1200, 65_508, 65_507, 65_520] + Array(repeating: 9000, count: 7) + [4000, 65_507]
+        let refused = try await sender.eventLoop.submit {
+            receiver.router.value.setOwner(collector)
+            var batch = DatagramBatch()
+            for (index, size) in sizes.enumerated() { batch.append(ByteBuffer(repeating: UInt8(truncatingIfNeeded: index), count: size), along: path) }
+            return sender.router.value.send(batch)
+        }.get()
+        #expect(refused == 65_508)
+        let expected = sizes.filter { $0 <= 65_507 }
+        try await within(.seconds(120)) {
+            while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < expected.count { await Task.yield() }
+        }
+        try await receiver.eventLoop.submit { #expect(collector.sizes == expected) }.get()
+        let statistics = await sender.statistics()
+        #expect(statistics.datagramsSent == expected.count)
+        #expect(statistics.sendDropsTooLarge == 2)
+        #expect(statistics.sendDropsRefused == 0)
+        await sender.close()
+        await receiver.close()
+        try await group.shutdownGracefully()
+    }
+
     @Test("A batch with runs of equal sizes arrives datagram by datagram, whole and in order, however the kernel joins them")
     func batches() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)

@@ -53,6 +53,40 @@ import Wire
         }
     }
 
+    @Test("RFC 8899 §6.2.3: datagrams grow through DTLS; what the host refuses is left out at once", arguments: [9, 10] as [UInt64])
+    func datagramSize(seed: UInt64) throws {
+        var conditions = LinkConditions()
+        conditions.maximumDatagram = 1472
+        let (pair, channel) = try connected(seed: seed, conditions: conditions)
+        #expect(pair.left.engine.statistics.pathDatagramSize == 1197)
+        // the probe was not answered yet: the host says why, and so on for what follows
+        for size in [16_373, 2017] {
+            pair.left.engine.datagramRefused(size: size, at: pair.now)
+            _ = pair.run(for: .milliseconds(100))
+        }
+        pair.left.engine.datagramRefused(size: 1997, at: pair.now)
+        _ = pair.run(for: .milliseconds(300))
+        #expect(pair.left.engine.statistics.pathDatagramSize == 1469)
+        // the other end finds it by itself, where there is talk
+        for number in 0..<400 {
+            try pair.left.engine.send(payload(2000, seed: UInt64(number)), isText: false, on: channel, at: pair.now)
+            _ = pair.run(for: .milliseconds(100))
+        }
+        #expect(pair.right.engine.statistics.pathDatagramSize == 1469)
+        #expect(pair.right.messages.count == 400)
+        #expect(pair.left.engine.statistics.retransmissions == 0)
+    }
+
+    @Test("maximumDatagramSize bounds the search, and 1200 ends it", arguments: [0, 1200, 1452, 9000, 16_373, 100_000])
+    func maximumDatagramSize(limit: Int) throws {
+        let pair = try PeerPair(seed: 11) { $0.maximumDatagramSize = limit }
+        _ = try pair.left.engine.createDataChannel(ChannelOptions(label: "test"), at: pair.now)
+        try pair.negotiate()
+        _ = pair.run(for: .seconds(20))
+        let size = pair.left.engine.statistics.pathDatagramSize
+        #expect(size == max(1197, min(limit - 37, 16_384) / 4 * 4 + 37))
+    }
+
     struct Weather: Sendable, CustomTestStringConvertible {
         var loss = 0.0, duplication = 0.0, reordering = 0.0
         var testDescription: String { "loss \(loss) duplication \(duplication) reordering \(reordering)" }

@@ -1,7 +1,7 @@
 import NIOCore
 import Wire
 
-/// Path MTU discovery (RFC 8899) with HEARTBEAT and PAD as probes (§6.2, RFC 4820), over DTLS as over any datagrams (RFC 8261 §5).
+/// Path MTU discovery (RFC 8899) with HEARTBEAT and PAD as probes (§6.2.1.2, §6.2.3, RFC 4820).
 ///
 /// DATA chunks are never longer than a packet of the base size, however large packets are: a chunk keeps its size for life (its TSN is given), and one
 /// that is longer than a path has become could never arrive. So large packets are many chunks, and when a path shrinks the same chunks go in small ones.
@@ -30,7 +30,7 @@ extension Association {
         }
     }
 
-    /// In a packet of its own, behind all others. No part of it counts as in flight, so its loss is none to congestion control (RFC 8899 §3 item 7).
+    /// In a packet of its own, behind all others. No part of it counts as in flight, so its loss is none to congestion control (RFC 8899 §3).
     mutating func writeProbe(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
         guard needsProbe, let probe = search.probe else { return }
         needsProbe = false
@@ -93,7 +93,7 @@ extension Association {
         }
     }
 
-    /// Packets take another way from now on (RFC 8899 §5.3.3).
+    /// Packets take another way from now on: what was found belongs to the old one.
     mutating func pathChanged(at now: Instant) {
         guard state.hasPeer else { return }
         search.startAnew()

@@ -7,7 +7,7 @@
 ///      │           └──────── PMTU_RAISE_TIMER ────────┤
 ///      └──────── black hole, another path ────────────┘
 ///
-/// The search is optimistic (§5.3.1 leaves the order open): first the largest candidate, then the middle of what is left, so that a path without
+/// The search is optimistic (§5.3.2 leaves the choice of sizes open): first the largest candidate, then the middle of what is left, so that a path without
 /// a limit is in full use after one round trip. Before it ends, the least size that failed is tried once more: it may have been bad luck.
 struct PathSearch {
     /// RFC 8899 §5.1.2.
@@ -36,7 +36,7 @@ struct PathSearch {
     let base: Int
     /// PLPMTU: what packets may be long now.
     private(set) var current: Int
-    /// At most one at a time (RFC 8899 §5.1.1).
+    /// At most one at a time.
     private(set) var probe: Probe?
     private let candidates: [Int]
     /// Index of the largest candidate that is proved, and of the least that failed (or the count).
@@ -80,7 +80,7 @@ struct PathSearch {
         return bad - good == 1 && !isSure ? bad : nil
     }
 
-    /// The peer has received a probe. Its size is what we sent: nothing that the peer says enters. False when there is no such probe.
+    /// The peer has received a probe (RFC 8899 §4.2). Its size is what we sent: nothing that the peer says enters. False when there is no such probe.
     mutating func acknowledged(nonce: UInt64) -> Bool {
         guard let probe, probe.nonce == nonce else { return false }
         self.probe = nil

@@ -53,7 +53,7 @@ struct DatagramSender {
                 singlesUntil = end
                 continue
             case EMSGSIZE:
-                // RFC 8899 §4.6.1: the host is the first to know; it is no error of the path
+                // the host is the first to know; it is no error
                 counters.tooLarge += 1
                 sizeRefused = min(sizeRefused ?? .max, bytes.count)
             default:

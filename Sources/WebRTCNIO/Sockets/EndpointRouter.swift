@@ -122,7 +122,8 @@ final class EndpointRouter {
     }
 
     /// Sends the whole batch, run by run of one local address.
-    private func send(_ batch: borrowing DatagramBatch) -> Int? {
+    @discardableResult
+    func send(_ batch: borrowing DatagramBatch) -> Int? {
         var refused: Int?
         var index = 0
         while index < batch.count {

@@ -110,7 +110,7 @@ extension UDPSocket {
             .bind(to: address)
     }
 
-    /// Sets DF and asks the kernel to ignore what it believes of the path (RFC 8899 §4.6, §3 item 4): a probe that was fragmented on its way would prove nothing.
+    /// Sets DF and asks the kernel to ignore what it believes of the path (RFC 8899 §4.5): a probe that was fragmented would prove nothing.
     private static func forbidFragments(_ channel: any Channel) {
         _ = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { descriptor in
             // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER; a socket is of one kind and refuses the other
