@@ -42,13 +42,7 @@ public struct StreamSummary: Sendable {
 
     /// Every frame of the source was sent, and answered once, in order, without error.
     public var ok: Bool {
-        failure == nil && proof.isClean && framesSent > 0 && isVerified && isWhole
-    }
-
-    /// What the source gave was sent. A process that goes on with a job may find that there is nothing left to read.
-    private var isWhole: Bool {
-        if case .provedAfter = verification { return true }
-        return framesSent + dropped.total == framesDecoded
+        failure == nil && proof.isClean && framesSent + dropped.total == framesDecoded && framesSent > 0 && isVerified
     }
 
     private var isVerified: Bool {

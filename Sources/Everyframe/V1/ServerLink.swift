@@ -87,7 +87,9 @@ actor ServerLink {
     }
 
     /// What happened to a job since it was last asked, waiting for something; empty: nothing more will.
-    func events(of key: JobKey) async -> [FrameSender.Event] {
+    /// - Parameter sequence: the application is done with the results up to this one.
+    func events(of key: JobKey, taken sequence: Int? = nil) async -> [FrameSender.Event] {
+        if let sequence { take(key, through: sequence) }
         while let inbox = inboxes[key] {
             if !inbox.events.isEmpty {
                 let events = Array(inbox.events)
@@ -100,6 +102,12 @@ actor ServerLink {
         }
         inboxes[key] = nil
         return []
+    }
+
+    /// The application is done with the results up to this one.
+    func take(_ key: JobKey, through sequence: Int) {
+        _ = link.engine.withJob(key) { $0.take(through: sequence) }
+        link.setNeedsPump()
     }
 
     /// Waits until a frame may be submitted; false: none will be any more.
@@ -129,12 +137,6 @@ actor ServerLink {
             sender.setDrops(drops)
             sender.finishSource(error: error)
         }
-        link.setNeedsPump()
-    }
-
-    /// The application is done with the results up to this one.
-    func take(_ key: JobKey, through sequence: Int) {
-        _ = link.engine.withJob(key) { $0.take(through: sequence) }
         link.setNeedsPump()
     }
 

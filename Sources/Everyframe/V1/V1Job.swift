@@ -21,6 +21,10 @@ actor V1Job {
     private var lastActivity = Instant.now
     private var withoutPicture = 0
     private var isCancelled = false
+    /// The last result that is safe with the application, and not yet acknowledged.
+    private var delivered: Int?
+    private var lastProgress = Instant.zero
+    private var lastTaken = Instant.now
 
     init(configuration: StreamConfiguration, link: ServerLink, source: any FrameSource, handlers: EveryframeClient.Handlers, log: Logger) {
         self.configuration = configuration
@@ -69,6 +73,7 @@ actor V1Job {
             await source.stop()
             group.cancelAll()
         }
+        await handlers.onProgress(progress)
         return await summary(since: start)
     }
 
@@ -137,14 +142,14 @@ actor V1Job {
 
     private func awaitResumption(_ key: ServerLink.JobKey) async -> Int? {
         while true {
-            let events = await link.events(of: key)
+            let events = await link.events(of: key, taken: delivered.take())
             guard !events.isEmpty else { return nil }
             var next: Int?
             var rest: [FrameSender.Event] = []
             for event in events {
                 if case .resumed(let nextID) = event { next = nextID } else { rest.append(event) }
             }
-            await handle(rest, key)
+            await handle(rest)
             if let next { return next }
             if end != nil { return nil }
         }
@@ -152,14 +157,15 @@ actor V1Job {
 
     private func receive(_ key: ServerLink.JobKey) async {
         while end == nil {
-            let events = await link.events(of: key)
+            let events = await link.events(of: key, taken: delivered.take())
             guard !events.isEmpty else { return }
-            await handle(events, key)
+            await handle(events)
         }
     }
 
-    private func handle(_ events: [FrameSender.Event], _ key: ServerLink.JobKey) async {
-        var delivered: Int?
+    private func handle(_ events: [FrameSender.Event]) async {
+        var given: Int?
+        lastTaken = .now
         for event in events {
             lastActivity = .now
             switch event {
@@ -169,15 +175,23 @@ actor V1Job {
                 progress.server = job.server
                 progress.retries = job.retries
                 progress.isReconnecting = await link.isReconnecting
+                lastProgress = .now
                 await handlers.onProgress(progress)
             case .result(let result):
                 guard failure == nil || failure?.code == .sourceFailed else { break }
-                if await deliver(result) { delivered = result.sequence }
+                guard await deliver(result) else { break }
+                given = result.sequence
+                // a slow application does not keep the server waiting for the rest of what came together
+                if let key, .now - lastTaken >= Self.patience {
+                    await makeSafe(through: result.sequence)
+                    if let safe = delivered.take() { await link.take(key, through: safe) }
+                    lastTaken = .now
+                    given = nil
+                }
             case .ended(let end): self.end = end
             }
         }
-        guard let delivered else { return }
-        await deliveredAll(key, through: delivered)
+        if let given { await makeSafe(through: given) }
     }
 
     /// False: the application could not take it, and the job is over.
@@ -199,17 +213,25 @@ actor V1Job {
         }
     }
 
-    /// Only what is safe with the application is acknowledged.
-    private func deliveredAll(_ key: ServerLink.JobKey, through sequence: Int) async {
+    /// Only what is safe with the application is acknowledged, when more is asked for.
+    private func makeSafe(through sequence: Int) async {
         do {
             try await handlers.onDelivered()
-            await link.take(key, through: sequence)
+            delivered = sequence
         } catch {
             failure = failure ?? StreamError(.resultHandlerFailed, "\(error)")
             Task { await self.cancel() }
         }
+        // not for each result: whoever shows it to a person cannot show it so often
+        let now = Instant.now
+        guard now - lastProgress >= Self.progressInterval else { return }
+        lastProgress = now
         await handlers.onProgress(progress)
     }
+
+    private static let progressInterval: Duration = .milliseconds(50)
+    /// Results that came together are acknowledged together, unless the application takes longer for them than this.
+    private static let patience: Duration = .milliseconds(10)
 
     // MARK: Watching
 
@@ -282,76 +304,6 @@ actor V1Job {
             case .unknownToken: return StreamError(.refused, "the job cannot go on: \(end.message)")
             default: return StreamError(.endedByServer, "\(end.reason.rawValue): \(end.message)")
             }
-        }
-    }
-}
-
-/// What a job asks of the server, found out from the configuration and the source's first frame.
-struct JobPlan: Sendable {
-    let first: SourceFrame?
-    let encoder: FrameEncoder
-    let policy: DropPolicy
-    /// Frames refer to others.
-    let isDependent: Bool
-    let request: JobRequest
-
-    init(_ configuration: StreamConfiguration, _ source: any FrameSource) async throws(StreamError) {
-        let isLive = await source.isLive
-        do {
-            // what is to be encoded here must be decoded here
-            switch configuration.encoding {
-            case nil, .source: try await source.prepare(needsPixels: false)
-            case .jpeg, .png, .raw: try await source.prepare(needsPixels: true)
-            }
-            first = try await source.next()
-        } catch {
-            throw error as? StreamError ?? StreamError(.sourceFailed, "\(error)")
-        }
-        let encoding = first.map { FrameEncoder.encoding(configuration.encoding, for: $0) } ?? configuration.encoding ?? .source
-        if encoding == .source, let first {
-            guard case .unit = first.content else { throw FrameEncoder.noUnits }
-        }
-        encoder = FrameEncoder(encoding: encoding)
-        isDependent = encoding == .source && first?.isIndependent == false
-        if encoding != .source, configuration.stride > 1 {
-            policy = .everyNth(configuration.stride)
-        } else {
-            policy = configuration.dropPolicy ?? (isLive ? .latest : .all)
-        }
-        // what cannot be left out is said before the server is asked
-        _ = try Self.gate(policy, isDependent: isDependent)
-        var parameters: JSONObject = [:]
-        switch configuration.output {
-        case .data: parameters.append("output_mode", "data")
-        case .video: parameters.append("output_mode", "video")
-        case .both: parameters.append("output_mode", "both")
-        }
-        switch configuration.output.image {
-        case .jpeg(let quality): parameters.append("image", ["encoding": "jpeg", "quality": .integer(quality)])
-        case .h264(let quality): parameters.append("image", ["encoding": "h264", "quality": .integer(quality)])
-        case nil: break
-        }
-        switch configuration.dataOutput {
-        case .all: break
-        case .none: parameters.append("data_output", [])
-        case .named(let names): parameters.append("data_output", .array(names.map(JSON.string)))
-        }
-        if encoding == .source, configuration.stride > 1 { parameters.append("stride", .integer(configuration.stride)) }
-        if isLive { parameters.append("realtime", true) }
-        request = JobRequest(
-            encoding: encoding.payloadEncoding, window: configuration.window, dropPolicy: policy, resultFormat: configuration.messageFormat,
-            parameters: .object(parameters))
-    }
-
-    static func gate(_ policy: DropPolicy, isDependent: Bool) throws(StreamError) -> FrameGate<SourceFrame> {
-        do throws(DropPolicyError) {
-            return try FrameGate(policy, isDependent: isDependent)
-        } catch {
-            throw StreamError(
-                .invalidConfiguration,
-                error == .badValue
-                    ? "a rate or count of a drop policy is not above zero"
-                    : "frames of a stream whose pictures refer to each other cannot be left out one by one: choose another encoding, or a stride")
         }
     }
 }
