@@ -111,7 +111,7 @@ import WebRTCNIO
                 }
             }
             // the server comes to rest with the window full
-            while await server.server.state.resultBytes == 0 { await Task.yield() }
+            while await server.server.state.resultBytes == 0, !Task.isCancelled { await Task.yield() }
             var last = -1
             while true {
                 let now = await server.server.state.answered

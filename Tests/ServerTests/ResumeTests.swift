@@ -97,7 +97,7 @@ import Wire
                 if result.frameID == 5 { relay.cut() }
             }
             #expect(summary.failure?.code == .connectionLost)
-            while await server.server.state.parked > 0 { await Task.yield() }
+            while await server.server.state.parked > 0, !Task.isCancelled { await Task.yield() }
             await relay.close()
         }
     }

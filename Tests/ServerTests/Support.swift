@@ -56,7 +56,7 @@ struct RunningServer: Sendable {
     var udpPort: Int { server.udpPort }
 
     /// Returns once the server has no session left; bounded by the caller's time limit.
-    func waitUntilEmpty() async { while await server.sessionCount > 0 { await Task.yield() } }
+    func waitUntilEmpty() async { while await server.sessionCount > 0, !Task.isCancelled { await Task.yield() } }
 
     func post(_ body: String, headers: [String: String] = [:], path: String = "/initialise_webrtc_worker") async throws -> (status: Int, json: JSON) {
         var request = URLRequest(url: URL(string: url + path) ?? URL(fileURLWithPath: "/"))

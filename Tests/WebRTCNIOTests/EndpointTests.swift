@@ -45,7 +45,7 @@ import Wire
         #expect(refused == 65_508)
         let expected = sizes.filter { $0 <= 65_507 }
         try await within(.seconds(120)) {
-            while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < expected.count { await Task.yield() }
+            while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < expected.count, !Task.isCancelled { await Task.yield() }
         }
         try await receiver.eventLoop.submit { #expect(collector.sizes == expected) }.get()
         let statistics = await sender.statistics()
@@ -73,7 +73,7 @@ import Wire
             sender.router.value.send(batch)
         }.get()
         try await within(.seconds(120)) {
-            while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < sizes.count { await Task.yield() }
+            while try await receiver.eventLoop.submit({ collector.sizes.count }).get() < sizes.count, !Task.isCancelled { await Task.yield() }
         }
         try await receiver.eventLoop.submit {
             #expect(collector.sizes == sizes)
@@ -103,7 +103,7 @@ import Wire
             endpoint.router.value.send(batch)
         }.get()
         try await within(.seconds(120)) {
-            while try await endpoint.eventLoop.submit({ collector.sizes.count }).get() < 3 { await Task.yield() }
+            while try await endpoint.eventLoop.submit({ collector.sizes.count }).get() < 3, !Task.isCancelled { await Task.yield() }
         }
         #expect(await endpoint.statistics().sendDropsRefused >= 6)
         await endpoint.close()
