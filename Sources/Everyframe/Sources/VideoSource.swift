@@ -40,6 +40,7 @@ public actor VideoSource: FrameSource {
     private let reader: PacketReader
     private nonisolated let cancellation: Cancellation
     private var decoding: VideoFileReader?
+    private let isFile: Bool
     private let thread: any EventLoop
     public nonisolated let declaredFPS: Double?
     public nonisolated let expectedFrameCount: Int?
@@ -97,6 +98,7 @@ public actor VideoSource: FrameSource {
         }
         declaredFPS = reader.info.averageFrameRate
         isLive = reader.isLive
+        if case .file = location { isFile = true } else { isFile = false }
         // a part of a file has its part of the frames
         let whole = reader.info.estimatedFrameCount
         if range.start != nil || range.end != nil, let seconds = reader.info.seconds, seconds > 0 {
@@ -122,10 +124,11 @@ public actor VideoSource: FrameSource {
         }
     }
 
-    /// Access units cost next to nothing to read: several at once save the way here and back for each.
+    /// Access units of a file cost next to nothing to read: several at once save the way here and back for each. From a pipe the first would
+    /// wait for the others.
     public func nextFew() throws -> [SourceFrame] {
         var frames: [SourceFrame] = []
-        let most = decoding == nil && !isLive ? 8 : 1
+        let most = decoding == nil && isFile ? 8 : 1
         while frames.count < most, let frame = try next() { frames.append(frame) }
         return frames
     }
