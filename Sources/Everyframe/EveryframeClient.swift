@@ -68,7 +68,7 @@ public struct EveryframeClient: Sendable {
     }
 
     func run(_ source: any FrameSource, over link: ServerLink, _ handlers: Handlers) async throws(StreamError) -> StreamSummary {
-        let job = V1Job(configuration: configuration, link: link, source: source, handlers: handlers, log: log)
+        let job = V1Job(configuration: configuration, link: link, source: source, handlers: handlers)
         let result: Result<StreamSummary, StreamError> = await withTaskCancellationHandler {
             do throws(StreamError) { return .success(try await job.run()) } catch { return .failure(error) }
         } onCancel: {

@@ -1,5 +1,4 @@
 import FrameTransport
-import Logging
 import NIOCore
 import WebRTCNIO
 import Wire
@@ -10,7 +9,6 @@ actor V1Job {
     private let link: ServerLink
     private let source: any FrameSource
     private let handlers: EveryframeClient.Handlers
-    private let log: Logger
 
     private var key: ServerLink.JobKey?
     private var feed: FrameFeed?
@@ -26,12 +24,11 @@ actor V1Job {
     private var lastProgress = Instant.zero
     private var lastTaken = Instant.now
 
-    init(configuration: StreamConfiguration, link: ServerLink, source: any FrameSource, handlers: EveryframeClient.Handlers, log: Logger) {
+    init(configuration: StreamConfiguration, link: ServerLink, source: any FrameSource, handlers: EveryframeClient.Handlers) {
         self.configuration = configuration
         self.link = link
         self.source = source
         self.handlers = handlers
-        self.log = log
     }
 
     /// - Throws: what kept it from beginning. What breaks it later is the summary's `failure`.

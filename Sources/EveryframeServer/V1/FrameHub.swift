@@ -63,9 +63,9 @@ actor FrameHub {
         armTimer()
     }
 
-    /// The connection is over: its jobs wait for another. Answers with what it did, once.
+    /// The connection is over: its jobs wait for another. Answers with why it ended, once.
     @discardableResult
-    func drop(_ id: Int, _ reason: String) -> HubConnection.Summary? {
+    func drop(_ id: Int, _ reason: String) -> String? {
         guard let connection = connections.removeValue(forKey: id) else { return nil }
         let now = Instant.now
         connection.link.engine.takeJobs(at: now) { receiver in
@@ -78,12 +78,12 @@ actor FrameHub {
         // what its client had said goodbye to is forgotten with it
         for (token, job) in jobs where job.place == .connection(id, connection.numbers[token] ?? 0) { forget(token) }
         connection.link.detach()
-        connection.summary.ending = connection.summary.ending ?? reason
+        connection.ending = connection.ending ?? reason
         let peer = connection.peer
         Task { await peer.close() }
         pollParked()
         armTimer()
-        return connection.summary
+        return connection.ending
     }
 
     /// What all jobs are and hold together.
@@ -127,7 +127,7 @@ actor FrameHub {
         }
         prune(connection)
         if failure == nil, connection.isDraining, connection.numbers.isEmpty {
-            connection.summary.ending = SessionEnding.shutdown.terminationReason
+            connection.ending = SessionEnding.shutdown.terminationReason
             failure = "shutdown"
         }
         if let failure {
@@ -185,7 +185,6 @@ actor FrameHub {
             return connection.link.engine.reject(number, .unsupported, message: error.message)
         }
         guard let token = connection.link.engine.accept(number, timeLimit: configuration.limits.sessionTime, at: now) else { return }
-        connection.summary.jobs += 1
         connection.numbers[token] = number
         let mailbox = mailbox
         let pipeline = JobPipeline(request: request, parameters: parameters, resources: resources, at: now) { event in
@@ -219,7 +218,6 @@ actor FrameHub {
             return
         }
         connection.numbers[request.token] = number
-        connection.summary.jobs += 1
         jobs[request.token]?.place = .connection(connection.id, number)
         ServerMetrics.jobResumed()
         log.info("Job \(job.number): goes on as \(connection.id).\(number)")
@@ -278,7 +276,7 @@ actor FrameHub {
         if let deadline = parked.deadline, deadline <= now { parked.handleTimeout(at: now) }
         for connection in connections.values {
             if connection.numbers.isEmpty, now - connection.idleSince >= configuration.limits.idleTime {
-                connection.summary.ending = "idle"
+                connection.ending = "idle"
                 drop(connection.id, "idle")
             }
         }

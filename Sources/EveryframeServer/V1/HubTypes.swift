@@ -18,17 +18,12 @@ package struct HubState: Hashable, Sendable {
 
 /// A connection as the hub knows it.
 final class HubConnection {
-    /// What it did, for the log.
-    struct Summary: Sendable {
-        var jobs = 0
-        var ending: String?
-    }
-
     let id: Int
     let peer: PeerConnection
     let link: EngineLink<ServerConnection>
     var numbers: [String: JobNumber] = [:]
-    var summary = Summary()
+    /// Why it ended, for the log.
+    var ending: String?
     var idleSince: Instant
     /// The server is going.
     var isDraining = false

@@ -37,9 +37,9 @@ actor V1Session: ServedSession {
             }
         }
         let reason = await connection.closeReason?.description ?? "closed"
-        let summary = await hub.drop(id, reason)
+        let known = await hub.drop(id, reason)
         await connection.close()
-        return "Session \(id) ended: \(ending ?? summary?.ending ?? reason); everyframe.v1"
+        return "Session \(id) ended: \(ending ?? known ?? reason); everyframe.v1"
     }
 
     func end(_ reason: SessionEnding) async {

@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// A frame's bytes in the pieces in which they came: nothing is copied together before somebody needs it in one.
+/// A frame's or a result's bytes in the pieces in which they came: nothing is copied together before somebody needs it in one.
 package struct FramePayload: Hashable, Sendable {
     package private(set) var pieces: [ByteBuffer] = []
     package private(set) var readableBytes = 0

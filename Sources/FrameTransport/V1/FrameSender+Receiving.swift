@@ -47,29 +47,28 @@ extension FrameSender {
         guard bytes.readableBytes == header.length || bytes.readableBytes >= TransportSettings.leastPieceBytes else {
             return fail(.protocolViolation, "a result in tiny pieces")
         }
-        partial = PartialResult(header: header, bytes: bytes)
+        partial = PartialResult(header: header, payload: FramePayload(bytes))
         completeResult()
     }
 
     /// A result's later pieces.
     package mutating func handle(_ chunk: ChunkHeader, _ bytes: ByteBuffer) {
         guard phase == .running, !isCancelled else { return }
-        // not bound as a whole, so that the append below does not copy
-        guard let sequence = partial?.header.result.sequence, let length = partial?.header.length, let count = partial?.bytes.readableBytes,
+        guard let sequence = partial?.header.result.sequence, let length = partial?.header.length, let count = partial?.payload.readableBytes,
             sequence == chunk.id, count == chunk.offset
         else { return fail(.protocolViolation, "a piece of no result") }
         let left = length - count
         guard bytes.readableBytes <= left, bytes.readableBytes == left || bytes.readableBytes >= TransportSettings.leastPieceBytes else {
             return fail(.protocolViolation, "a result in tiny or overlong pieces")
         }
-        partial?.append(bytes)
+        partial?.payload.append(bytes)
         completeResult()
     }
 
     private mutating func completeResult() {
-        guard partial?.bytes.readableBytes == partial?.header.length, let whole = partial else { return }
+        guard partial?.payload.readableBytes == partial?.header.length, let whole = partial else { return }
         partial = nil
-        guard let result = whole.header.result(with: whole.bytes) else { return }
+        guard let result = whole.header.result(with: whole.payload.contiguous) else { return }
         guard request.encoding == .source || result.id == result.sequence else {
             return fail(.protocolViolation, "result \(result.sequence) is for unit \(result.id)")
         }

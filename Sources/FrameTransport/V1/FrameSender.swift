@@ -244,7 +244,7 @@ package struct FrameSender: ~Copyable, Sendable {
     package var isEnded: Bool { phase == .ended }
 
     /// Payloads and results held here.
-    package var heldBytes: Int { retainedBytes + resultBytes + (partial?.bytes.readableBytes ?? 0) }
+    package var heldBytes: Int { retainedBytes + resultBytes + (partial?.payload.readableBytes ?? 0) }
 
     package mutating func pollEvent() -> Event? {
         if let event = events.popFirst() { return event }
@@ -307,13 +307,5 @@ package struct FrameSender: ~Copyable, Sendable {
 /// A result whose bytes have not all come.
 struct PartialResult: Sendable {
     var header: ResultHeader
-    var bytes: ByteBuffer
-
-    /// Grows with what has come, not with what was promised.
-    mutating func append(_ piece: ByteBuffer) {
-        if bytes.writableBytes < piece.readableBytes {
-            bytes.reserveCapacity(min(header.length, max(4 * bytes.readableBytes, bytes.readableBytes + piece.readableBytes)))
-        }
-        bytes.writeImmutableBuffer(piece)
-    }
+    var payload: FramePayload
 }
