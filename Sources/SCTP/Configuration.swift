@@ -49,10 +49,11 @@ package struct Configuration: Sendable {
     /// Offer FORWARD-TSN (RFC 3758).
     package var offerPartialReliability = true
 
-    /// The congestion window at the start, in packets of the base size (as RFC 6928 for TCP).
+    /// The congestion window at the start, in packets of the base size (RFC 6928's).
     package var initialWindowPackets = 10
-    /// Makes the congestion controller of an association.
-    package var congestionController: @Sendable (CongestionParameters) -> any CongestionController = { NewReno($0) }
+    /// The same where the handshake measured the path, so that they need not go in one burst.
+    package var pacedInitialWindowPackets = 32
+    package var congestionControl = CongestionControl.bbr
 
     /// Out-of-order ranges remembered of the peer's TSNs; beyond it data is dropped and sent again.
     package var maximumGaps = 4096

@@ -35,6 +35,9 @@ package struct Statistics: Hashable, Sendable {
     package var timeouts = 0
     package var tailProbes = 0
     package var recoveries = 0
+    /// Recoveries and T3 expiries that were undone: what was taken for lost had only been late.
+    package var spuriousRecoveries = 0
+    package var spuriousTimeouts = 0
     package var duplicatesReceived = 0
     package var pathProbes = 0
     /// Times that large packets were given up again.

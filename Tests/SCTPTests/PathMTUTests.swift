@@ -222,7 +222,7 @@ struct PathMTUTests {
         pair.connect()
         pair.run(for: .seconds(1))
         #expect(pair.a.engine.statistics.packetSize == 16_336)
-        #expect(pair.a.engine.statistics.congestionWindow <= 2 * 11_600)
+        #expect(pair.a.engine.statistics.congestionWindow <= 2 * 32 * 1160)
         let message = pattern(1 << 20, 1)
         for _ in 0..<20 { try pair.a.engine.send(message, isText: false, on: channel, at: pair.now) }
         var most = 0

@@ -76,10 +76,9 @@ struct SendingTests {
             var detector = LossDetector()
             detector.sackBegins(at: now, minimum: .milliseconds(40))
             flight.reportBlock(first: flight.base + 1, last: flight.base + UInt64(arrived), to: &detector)
-            var lost = 0
             let due = detector.detect(
-                &flight, at: now, minimum: .milliseconds(40), smoothed: .milliseconds(40), isInRecovery: false, chunksPerPacket: 1, lost: &lost)
-            #expect((lost == 1) == lostAtOnce)
+                &flight, at: now, minimum: .milliseconds(40), smoothed: .milliseconds(40), isInRecovery: false, chunksPerPacket: 1)
+            #expect(detector.hasLost == lostAtOnce)
             #expect(due == (lostAtOnce ? nil : sentAt + .milliseconds(50)))
         }
     }
@@ -165,35 +164,12 @@ struct SendingTests {
         estimator.sample(.milliseconds(200), at: .zero)
         #expect(estimator.timeout == .milliseconds(600))
         for _ in 0..<100 { estimator.sample(.microseconds(50), at: .zero) }
-        #expect(estimator.timeout == .milliseconds(100))
+        // the minimum stands for the variation
+        #expect(estimator.timeout > .milliseconds(100))
+        #expect(estimator.timeout < .microseconds(100_100))
         for _ in 0..<10 { estimator.backOff() }
         #expect(estimator.timeout == .seconds(5))
         estimator.restoreTimeout()
-        #expect(estimator.timeout == .milliseconds(100))
-    }
-
-    @Test("RFC 9260 §7.2: slow start, congestion avoidance, recovery, time-out")
-    func newReno() {
-        var controller = NewReno(CongestionParameters(maximumPacketSize: 1000, initialWindow: 10_000, initialThreshold: 40_000))
-        func sample(_ bytes: Int, limited: Bool = true, recovery: Bool = false) -> AcknowledgementSample {
-            AcknowledgementSample(
-                now: .zero, newlyAcknowledged: bytes, priorInFlight: 0, inFlight: 0, cumulativeAdvanced: true, isInRecovery: recovery,
-                wasWindowLimited: limited)
-        }
-        controller.acknowledged(sample(10_000, limited: false))
-        #expect(controller.window == 10_000)
-        controller.acknowledged(sample(10_000))
-        controller.acknowledged(sample(20_000))
-        controller.acknowledged(sample(40_000))
-        #expect(controller.window == 80_000)
-        controller.acknowledged(sample(80_000))
-        #expect(controller.window == 81_000)
-        controller.lossDetected(inFlight: 80_000, at: .zero)
-        #expect(controller.window == 40_500)
-        controller.acknowledged(sample(40_000, recovery: true))
-        #expect(controller.window == 40_500)
-        controller.timedOut(inFlight: 0, at: .zero)
-        #expect(controller.window == 1000)
-        #expect(controller.slowStartThreshold == 20_250)
+        #expect(estimator.timeout < .microseconds(100_100))
     }
 }

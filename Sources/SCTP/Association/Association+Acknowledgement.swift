@@ -30,7 +30,10 @@ extension Association {
             }
             inFlight.reportBlock(first: cumulative + UInt64(gap.start), last: cumulative + UInt64(gap.end), to: &detector)
         }
-        if !sack.duplicates.isEmpty { detector.duplicateReported() }
+        if !sack.duplicates.isEmpty {
+            detector.duplicateReported()
+            for tsn in sack.duplicates { detector.found(tsn.unwrapped(near: inFlight.cumulative)) }
+        }
         // the chunk that probed a closed window was dropped there; no congestion
         if peerWindow == 0, sack.receiverWindow > 0, inFlight.sent.head == inFlight.sent.tail { inFlight.lose(inFlight.sent.head) }
         peerWindow = Int(sack.receiverWindow)
@@ -53,12 +56,17 @@ extension Association {
             detector.recoveryEnded()
             congestion.recovered(at: now)
         }
+        undoWhatWasNone(at: now)
         detectLoss(at: now)
+        let lost = inFlight.delivery.lost
         congestion.acknowledged(
             AcknowledgementSample(
-                now: now, newlyAcknowledged: newBytes, priorInFlight: prior, inFlight: inFlight.bytes, cumulativeAdvanced: advanced,
-                isInRecovery: recoveryPoint != nil, wasWindowLimited: isWindowLimited || prior + search.base > congestion.window,
-                roundTripTime: sample, minimumRoundTripTime: roundTrip.minimum))
+                now: now, newlyAcknowledged: newBytes, newlyLost: Int(clamping: lost - min(lost, lostBefore)), priorInFlight: prior,
+                inFlight: inFlight.bytes, cumulativeAdvanced: advanced, isInRecovery: recoveryPoint != nil,
+                wasWindowLimited: isWindowLimited || isPaced || prior + search.base > congestion.window, roundTripTime: sample,
+                smoothedRoundTripTime: roundTrip.smoothed, minimumRoundTripTime: roundTrip.minimum,
+                delivery: inFlight.delivery.takeSample(minimum: roundTrip.minimum, at: now)))
+        lostBefore = lost
         advanceAckPoint()
         if advancedPoint > inFlight.cumulative { needsForwardTSN = true }
         rearmAfterSack(advanced: advanced, at: now)
@@ -73,7 +81,9 @@ extension Association {
             let tsn = inFlight.base
             let chunk = inFlight.popFront()
             if chunk.state == .sent || chunk.state == .lost {
-                detector.acknowledged(chunk, tsn: tsn, size: inFlight.size(chunk.length))
+                let size = inFlight.size(chunk.length)
+                inFlight.delivery.arrived(chunk, size: size)
+                detector.acknowledged(chunk, tsn: tsn, size: size)
             }
             if chunk.slot != slot {
                 if count > 0 { sendQueue.fragmentsLeft(slot, count: count) }
@@ -98,17 +108,30 @@ extension Association {
     }
 
     mutating func detectLoss(at now: Instant) {
-        var lost = 0
         timers[.reordering] = detector.detect(
             &inFlight, at: now, minimum: roundTrip.minimum, smoothed: roundTrip.smoothed, isInRecovery: recoveryPoint != nil,
-            chunksPerPacket: chunksPerPacket, lost: &lost)
+            chunksPerPacket: chunksPerPacket)
         if detector.largePacketsLost >= PathSearch.maximumProbes { fallBackFromBlackHole(at: now) }
-        guard lost > 0, recoveryPoint == nil else { return }
+        guard detector.hasLost, recoveryPoint == nil else { return }
         // §7.2.4: one recovery, and one reduction, per window; its first retransmission does not wait for room
         recoveryPoint = inFlight.next - 1
         counters.recoveries += 1
         congestion.lossDetected(inFlight: inFlight.bytes, at: now)
         allowance = max(allowance, 1)
+    }
+
+    /// What was taken for lost had only been late (RFC 3708 and RFC 5682, adapted): windows are as if nothing had been.
+    private mutating func undoWhatWasNone(at now: Instant) {
+        if detector.isTimeoutSpurious {
+            detector.timeoutIsOver()
+            counters.spuriousTimeouts += 1
+            inFlight.findAll()
+            congestion.undo(at: now)
+        } else if detector.isRecoverySpurious {
+            detector.suspicionIsOver()
+            counters.spuriousRecoveries += 1
+            congestion.undo(at: now)
+        }
     }
 
     /// §6.3.3.
@@ -126,6 +149,7 @@ extension Association {
             congestion.timedOut(inFlight: inFlight.bytes, at: now)
         }
         roundTrip.backOff()
+        detector.timedOut(at: now)
         inFlight.loseAll()
         recoveryPoint = nil
         timers.stop(.reordering)

@@ -247,11 +247,18 @@ extension Association {
         sendQueue.interleaved = capabilities.interleaving
         let limit = configuration.remoteMaximumMessageSize
         sendQueue.partialLimit = limit == 0 ? .max : limit
-        congestion = configuration.congestionController(
-            CongestionParameters(
-                maximumPacketSize: configuration.basePacketSize, initialWindow: configuration.initialWindowPackets * configuration.basePacketSize,
-                initialThreshold: max(peerWindow, 4 * configuration.basePacketSize)))
         reset.begin(localInitialTSN: localInitialTSN, peerInitialTSN: peerInitialTSN)
+    }
+
+    /// At the start, and where packets take another way.
+    mutating func makeCongestionController() {
+        let packets = roundTrip.minimum == nil ? configuration.initialWindowPackets : configuration.pacedInitialWindowPackets
+        congestion = configuration.congestionControl.make(
+            CongestionParameters(
+                maximumPacketSize: configuration.basePacketSize, initialWindow: packets * configuration.basePacketSize,
+                initialThreshold: max(peerWindow, 4 * configuration.basePacketSize), roundTripTime: roundTrip.minimum, seed: generator.next()))
+        pacer = Pacer()
+        lostBefore = inFlight.delivery.lost
     }
 
     private mutating func establish(at now: Instant) {
@@ -283,6 +290,7 @@ extension Association {
         peerCookie = nil
         timers.stop(.handshake)
         if roundTrip.smoothed == nil { roundTrip = RoundTripEstimator(configuration) } else { roundTrip.restoreTimeout() }
+        makeCongestionController()
         events.append(.connected)
         startHeartbeat(at: now)
         startPathSearch(at: now)

@@ -28,7 +28,7 @@ extension Association {
         var writer = PacketWriter(configuration, size: search.current, tag: peerTag, usesZeroChecksum: capabilities.zeroChecksum, batch: batch)
         writeControl(&writer, &batch, at: now)
         if state.hasPeer {
-            writeSack(&writer, &batch)
+            writeSack(&writer, &batch, at: now)
             writeForwardTSN(&writer, &batch, at: now)
             if state.maySendData { writeData(&writer, &batch, at: now) }
             writeProbe(&writer, &batch, at: now)
@@ -60,8 +60,8 @@ extension Association {
         }
     }
 
-    private mutating func writeSack(_ writer: inout PacketWriter, _ batch: inout PacketBatch) {
-        guard state.mayReceiveData, sackSchedule.isDue || sackSchedule.isPending && mayWriteData else { return }
+    private mutating func writeSack(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
+        guard state.mayReceiveData, sackSchedule.isDue || sackSchedule.isPending && mayWriteData(at: now) else { return }
         let window = receiveWindow
         var sack = SackChunk(cumulative: TSN(tracker.cumulative), receiverWindow: UInt32(clamping: window))
         let room = configuration.basePacketSize - CommonHeader.size - SackChunk.size
@@ -91,10 +91,14 @@ extension Association {
     }
 
     /// Whether `writeData` would write anything.
-    private var mayWriteData: Bool {
-        state.maySendData && (sendQueue.hasUnsent || !inFlight.lost.isEmpty) && (inFlight.bytes < congestion.window || allowance > 0)
-            && (peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty)
+    private func mayWriteData(at now: Instant) -> Bool {
+        guard state.maySendData, sendQueue.hasUnsent || !inFlight.lost.isEmpty, peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty else { return false }
+        if allowance > 0 { return true }
+        guard inFlight.bytes < congestion.window else { return false }
+        return congestion.pacingRate.map { pacer.due(pace(of: $0)) <= now } ?? true
     }
+
+    private func pace(of rate: Double) -> Pacer.Pace { Pacer.Pace(rate: rate, packetSize: search.current, limit: configuration.maximumBytesPerPoll) }
 
     /// Retransmissions first, then new fragments, as far as both windows let them (RFC 9260 §6.1).
     private mutating func writeData(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
@@ -104,6 +108,9 @@ extension Association {
         let interleaved = capabilities.interleaving
         let header = DataChunk.headerSize(interleaved: interleaved)
         let window = congestion.window
+        let pace = congestion.pacingRate.map { self.pace(of: $0) }
+        let budget = pace.map { pacer.allowance($0, at: now) } ?? .max
+        var spent = 0
         let limit = configuration.maximumBytesPerPoll
         let longest = longestFragment
         // in large packets a short fragment at the end costs more than the room is worth
@@ -111,15 +118,18 @@ extension Association {
         var wrote = false
         var isBlocked = false
         isWindowLimited = false
+        isPaced = false
         while true {
             if writer.written(batch) >= limit, !writer.hasRoom(header + 4, batch) {
                 // more than one poll may write: the deadline says "now"
-                if mayWriteData { wakeAt = now }
+                if mayWriteData(at: now) { wakeAt = now }
                 break
             }
-            if inFlight.bytes >= window {
+            if inFlight.bytes >= window || spent >= budget {
                 if allowance <= 0 {
-                    isWindowLimited = sendQueue.hasUnsent || !inFlight.lost.isEmpty
+                    let hasMore = sendQueue.hasUnsent || !inFlight.lost.isEmpty
+                    isWindowLimited = hasMore && inFlight.bytes >= window
+                    isPaced = hasMore && !isWindowLimited
                     isBlocked = isWindowLimited
                     break
                 }
@@ -127,7 +137,9 @@ extension Association {
             }
             if !inFlight.lost.isEmpty {
                 guard peerWindow > 0 || inFlight.sent.isEmpty else { isBlocked = true; break }
-                if resendFirstLost(&writer, &batch, interleaved: interleaved, header: header, at: now) { wrote = true }
+                let written = resendFirstLost(&writer, &batch, interleaved: interleaved, header: header, at: now)
+                if written > 0 { wrote = true }
+                spent += written
                 continue
             }
             let slot = sendQueue.selectNext(at: now)
@@ -158,8 +170,15 @@ extension Association {
             inFlight.append(chunk, marksLargePacket: writer.crosses(search.base, by: inFlight.size(chunk.length), batch), at: now)
             write(chunk, head, interleaved: interleaved, &writer, &batch)
             wrote = true
+            spent += inFlight.size(chunk.length)
         }
         if inFlight.lost.isEmpty, !sendQueue.hasUnsent { allowance = 0 }
+        // nor does the peer's window tell anything of the path
+        if !isWindowLimited, !isPaced, wakeAt == nil { inFlight.delivery.applicationLimited(inFlight: inFlight.bytes) }
+        if let pace {
+            pacer.sent(spent)
+            timers[.pacing] = isPaced ? pacer.due(pace) : nil
+        }
         if wrote {
             // RFC 7053: whoever waits for the window, or for the end, wants to know at once
             if isBlocked || state != .established || reset.isWaitingForData { writer.requestSackImmediately(&batch) }
@@ -169,20 +188,22 @@ extension Association {
         }
     }
 
-    /// Sends the first lost chunk again, or gives its message up. True when something was written.
-    private mutating func resendFirstLost(_ writer: inout PacketWriter, _ batch: inout PacketBatch, interleaved: Bool, header: Int, at now: Instant) -> Bool {
+    /// Sends the first lost chunk again, or gives its message up. Returns the bytes written.
+    private mutating func resendFirstLost(_ writer: inout PacketWriter, _ batch: inout PacketBatch, interleaved: Bool, header: Int, at now: Instant) -> Int {
         let tsn = inFlight.lost.head
         let chunk = inFlight[tsn]
         if capabilities.forwardTSN, sendQueue.isGivenUp(chunk, at: now) {
             abandon(chunk.slot)
-            return false
+            return 0
         }
         writer.makeRoom((header + Int(chunk.length) + 3) & ~3, &batch)
         let head = sendQueue.header(of: chunk, tsn: tsn)
         inFlight.resend(tsn, marksLargePacket: writer.crosses(search.base, by: inFlight.size(chunk.length), batch), at: now)
         write(chunk, head, interleaved: interleaved, &writer, &batch)
         counters.chunksRetransmitted += 1
-        return true
+        // §7.2.4, on T3: the first outstanding chunk has its whole time again
+        if tsn == inFlight.firstOutstanding { timers[.retransmission] = now + roundTrip.timeout }
+        return inFlight.size(chunk.length)
     }
 
     @inline(__always)

@@ -49,6 +49,8 @@ struct Association: ~Copyable {
         case shutdownGuard
         /// T3-rtx.
         case retransmission
+        /// The pace lets the next packets go.
+        case pacing
         /// A chunk that is lost unless it was only late.
         case reordering
         /// Nothing was heard for two round trips: probe the tail (RFC 8985 §7).
@@ -93,6 +95,11 @@ struct Association: ~Copyable {
     var peerWindow = 0
     /// The window, not the application, stopped the last `poll`.
     var isWindowLimited = false
+    /// The pace did.
+    var isPaced = false
+    var pacer = Pacer()
+    /// Bytes lost that `congestion` has heard of.
+    var lostBefore: UInt64 = 0
     /// The last TSN sent when loss was found; nil outside of a recovery.
     var recoveryPoint: UInt64?
     /// Chunks that may be sent beyond the window: the first retransmission of a recovery, a tail probe.
@@ -150,6 +157,7 @@ struct Association: ~Copyable {
             case .shutdown: shutdownTimedOut(at: now)
             case .shutdownGuard: fail(.peerUnreachable)
             case .retransmission: retransmissionTimedOut(at: now)
+            case .pacing: break
             case .reordering: detectLoss(at: now)
             case .tailProbe: tailProbeTimedOut(at: now)
             case .sack: sackSchedule.delayExpired()

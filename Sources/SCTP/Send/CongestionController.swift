@@ -6,11 +6,17 @@ package struct CongestionParameters: Sendable {
     package var initialWindow: Int
     /// The peer's receive window: where slow start ends at the latest.
     package var initialThreshold: Int
+    /// Of the handshake; nil where it was ambiguous.
+    package var roundTripTime: Duration?
+    /// Spreads what many connections would else do at the same moment.
+    package var seed: UInt64
 
-    package init(maximumPacketSize: Int, initialWindow: Int, initialThreshold: Int) {
+    package init(maximumPacketSize: Int, initialWindow: Int, initialThreshold: Int, roundTripTime: Duration? = nil, seed: UInt64 = 0) {
         self.maximumPacketSize = maximumPacketSize
         self.initialWindow = initialWindow
         self.initialThreshold = initialThreshold
+        self.roundTripTime = roundTripTime
+        self.seed = seed
     }
 }
 
@@ -19,21 +25,26 @@ package struct AcknowledgementSample: Sendable {
     package var now: Instant
     /// Bytes acknowledged for the first time, chunk headers included.
     package var newlyAcknowledged: Int
+    /// Bytes taken for lost because of it.
+    package var newlyLost: Int
     /// In flight before this SACK.
     package var priorInFlight: Int
     package var inFlight: Int
     package var cumulativeAdvanced: Bool
     package var isInRecovery: Bool
-    /// The window, not the application or the peer, held back data since the last SACK.
+    /// The window or the pace, not the application or the peer, held back data since the last SACK.
     package var wasWindowLimited: Bool
     package var roundTripTime: Duration?
+    package var smoothedRoundTripTime: Duration?
     package var minimumRoundTripTime: Duration?
+    package var delivery: DeliverySample
 }
 
-/// Decides how many bytes may be in flight. A value; told everything, asked for `window`.
+/// Decides how many bytes may be in flight, and how fast they follow one another. A value; told everything, asked for `window` and `pacingRate`.
 package protocol CongestionController: Sendable {
     /// Bytes that may be in flight.
     var window: Int { get }
+    /// Where slow start ends; as the window where a controller has no such thing.
     var slowStartThreshold: Int { get }
     /// Bytes per second to pace at; nil means no pacing.
     var pacingRate: Double? { get }
@@ -44,6 +55,8 @@ package protocol CongestionController: Sendable {
     mutating func recovered(at now: Instant)
     /// T3 expired (RFC 9260 §7.2.3).
     mutating func timedOut(inFlight: Int, at now: Instant)
+    /// The last episode, or time-out, was none: what was taken for lost had only been late.
+    mutating func undo(at now: Instant)
     /// The path carries packets of this size from now on (RFC 8899).
     mutating func packetSizeChanged(to size: Int)
     /// Nothing was in flight for so long (RFC 9260 §7.2.1).
@@ -51,62 +64,23 @@ package protocol CongestionController: Sendable {
 }
 
 extension CongestionController {
-    package var pacingRate: Double? { nil }
     package mutating func recovered(at now: Instant) {}
-    package mutating func packetSizeChanged(to size: Int) {}
-    package mutating func idled(for time: Duration, retransmissionTimeout: Duration) {}
 }
 
-/// Slow start and congestion avoidance of RFC 9260 §7.2, counting bytes.
-///
-/// Growth per SACK is not capped at one packet (L of §7.2.1): a SACK covers a whole receive burst here.
-package struct NewReno: CongestionController {
-    package private(set) var window: Int
-    package private(set) var slowStartThreshold: Int
-    private var packetSize: Int
-    private let initialWindow: Int
-    private var partialBytesAcknowledged = 0
+/// The controllers that there are.
+package enum CongestionControl: String, Sendable, Hashable, CaseIterable {
+    /// Model of the path's rate and round-trip time, after BBRv3; ``BBR``.
+    case bbr
+    /// RFC 9438 with HyStart++ (RFC 9406).
+    case cubic
+    /// RFC 9260 §7.2 as it stands.
+    case newReno = "newreno"
 
-    package init(_ parameters: CongestionParameters) {
-        packetSize = parameters.maximumPacketSize
-        window = parameters.initialWindow
-        initialWindow = parameters.initialWindow
-        slowStartThreshold = parameters.initialThreshold
-    }
-
-    package mutating func acknowledged(_ sample: AcknowledgementSample) {
-        // §7.2.1: grow only where the window was in full use, the cumulative TSN moved and no recovery is going on
-        guard sample.wasWindowLimited, sample.cumulativeAdvanced, !sample.isInRecovery else { return }
-        if window <= slowStartThreshold {
-            window += sample.newlyAcknowledged
-        } else {
-            // §7.2.2
-            partialBytesAcknowledged += sample.newlyAcknowledged
-            while partialBytesAcknowledged >= window {
-                partialBytesAcknowledged -= window
-                window += packetSize
-            }
+    package func make(_ parameters: CongestionParameters) -> any CongestionController {
+        switch self {
+        case .bbr: BBR(parameters)
+        case .cubic: Cubic(parameters)
+        case .newReno: NewReno(parameters)
         }
-    }
-
-    package mutating func lossDetected(inFlight: Int, at now: Instant) {
-        // §7.2.3
-        slowStartThreshold = max(window / 2, 4 * packetSize)
-        window = slowStartThreshold
-        partialBytesAcknowledged = 0
-    }
-
-    package mutating func timedOut(inFlight: Int, at now: Instant) {
-        slowStartThreshold = max(window / 2, 4 * packetSize)
-        window = packetSize
-        partialBytesAcknowledged = 0
-    }
-
-    package mutating func packetSizeChanged(to size: Int) { packetSize = size }
-
-    package mutating func idled(for time: Duration, retransmissionTimeout: Duration) {
-        // §7.2.1: halve once per RTO of silence, down to the initial size; here one step is enough
-        guard time > retransmissionTimeout else { return }
-        window = max(window / 2, min(window, initialWindow))
     }
 }

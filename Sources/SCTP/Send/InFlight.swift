@@ -26,6 +26,8 @@ struct SentChunk: BitwiseCopyable {
     /// Counts transmissions of the association: tells the order of sending, also of retransmissions.
     var serial: UInt64 = 0
     var sentAt = Instant.zero
+    /// What was delivered when it was sent.
+    var stamp = DeliveryStamp()
     /// It went over the end of the base size in its packet, which is therefore a large one; true of one chunk in each.
     var marksLargePacket = false
 
@@ -65,6 +67,7 @@ struct InFlight {
     /// Chunks in `acknowledgedRanges`.
     private(set) var acknowledgedBehindGap = 0
     private let headerSize: Int
+    var delivery = DeliveryRateEstimator()
 
     init(initialTSN: TSN, headerSize: Int) {
         base = 1 << 32 + UInt64(initialTSN.rawValue)
@@ -76,6 +79,8 @@ struct InFlight {
     var count: Int { Int(next - base) }
     var cumulative: UInt64 { base - 1 }
     var serialOfLast: UInt64 { serial }
+    /// The lowest TSN that is not acknowledged. The peer's first gap block begins behind it.
+    var firstOutstanding: UInt64 { base }
 
     @inline(__always)
     subscript(tsn: UInt64) -> SentChunk {
@@ -102,12 +107,11 @@ struct InFlight {
         chunk.state = .sent
         chunk.previous = sent.tail
         chunk.next = 0
+        count(&chunk, at: now)
         self[next] = chunk
         if sent.tail == 0 { sent.head = next } else { ring[Int(sent.tail & mask)].next = next }
         sent.tail = next
         next += 1
-        bytes += size(chunk.length)
-        payloadBytes += Int(chunk.length)
     }
 
     /// A TSN for fragments that will never be sent: it lets FORWARD-TSN pass over a message whose last fragment was not sent yet.
@@ -183,6 +187,7 @@ struct InFlight {
         }
         ring[Int(tsn & mask)].state = .acknowledged
         acknowledgedBehindGap += 1
+        delivery.arrived(chunk, size: size(chunk.length))
         detector.acknowledged(chunk, tsn: tsn, size: size(chunk.length))
     }
 
@@ -199,6 +204,7 @@ struct InFlight {
         guard chunk.state == .sent else { return }
         unlinkSent(tsn, chunk)
         linkLost(tsn)
+        delivery.lose(size(chunk.length))
     }
 
     /// T3 (RFC 9260 §6.3.3): whatever is not reported is lost; retransmission starts with the lowest TSN.
@@ -210,8 +216,40 @@ struct InFlight {
         var tsn = base
         while tsn < next {
             let state = self[tsn].state
+            if state == .sent { delivery.lose(size(self[tsn].length)) }
             if state == .sent || state == .lost || state == .acknowledged && acknowledgedBehindGap == 0 { linkLost(tsn) }
             tsn += 1
+        }
+    }
+
+    /// The T3 expiry was none: what it took for lost and was not sent again since is still on its way.
+    mutating func findAll() {
+        var found: [UInt64] = []
+        var tsn = lost.head
+        while tsn != 0 {
+            if self[tsn].transmissions == 1 { found.append(tsn) }
+            tsn = self[tsn].next
+        }
+        for tsn in found {
+            unlinkLost(tsn, self[tsn])
+            ring[Int(tsn & mask)].state = .sent
+            bytes += size(self[tsn].length)
+            payloadBytes += Int(self[tsn].length)
+            delivery.find(size(self[tsn].length))
+        }
+        // the list is in the order of sending; what was sent again since comes last
+        var again: [UInt64] = []
+        tsn = sent.head
+        while tsn != 0 {
+            again.append(tsn)
+            tsn = self[tsn].next
+        }
+        sent = List()
+        for tsn in (found + again).sorted(by: { self[$0].serial < self[$1].serial }) {
+            ring[Int(tsn & mask)].previous = sent.tail
+            ring[Int(tsn & mask)].next = 0
+            if sent.tail == 0 { sent.head = tsn } else { ring[Int(sent.tail & mask)].next = tsn }
+            sent.tail = tsn
         }
     }
 
@@ -228,11 +266,19 @@ struct InFlight {
         chunk.marksLargePacket = marksLargePacket
         chunk.previous = sent.tail
         chunk.next = 0
+        count(&chunk, at: now)
         self[tsn] = chunk
         if sent.tail == 0 { sent.head = tsn } else { ring[Int(sent.tail & mask)].next = tsn }
         sent.tail = tsn
+    }
+
+    /// It counts as in flight from now on.
+    @inline(__always)
+    private mutating func count(_ chunk: inout SentChunk, at now: Instant) {
+        let isFirst = bytes == 0
         bytes += size(chunk.length)
         payloadBytes += Int(chunk.length)
+        chunk.stamp = delivery.stamp(inFlight: bytes, isFirst: isFirst, at: now)
     }
 
     /// Gives up the chunks of one message.

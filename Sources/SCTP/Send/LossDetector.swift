@@ -25,6 +25,16 @@ struct LossDetector {
     /// T3 expiries since then with a large packet under way.
     private var largeTimeouts = 0
 
+    /// TSNs lost in this recovery, or in the last one, of which nothing shows yet that they had only been late.
+    private var suspects: [UInt64] = []
+    private var hasSuspects = false
+    /// When T3 expired; nil once it is settled whether that was right.
+    private var timedOutAt: Instant?
+    /// Data arrived that was neither acknowledged before T3 expired nor sent again since (F-RTO, RFC 5682 §3).
+    private(set) var isTimeoutSpurious = false
+    /// `detect` found something.
+    private(set) var hasLost = false
+
     /// What the SACK in hand acknowledged for the first time.
     private(set) var newBytes = 0
     /// When the newest of those that were sent once only was sent: a sample of the round-trip time (RFC 9260 §6.3.1 C4, C5).
@@ -49,9 +59,13 @@ struct LossDetector {
             largeSerial = chunk.serial
             forgetLargeLosses()
         }
+        if chunk.state == .lost {
+            found(tsn)
+            if chunk.transmissions == 1, timedOutAt != nil { isTimeoutSpurious = true }
+        }
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
-            if let minimum, sackAt - chunk.sentAt < minimum { return }
+            if let minimum, sackAt - chunk.sentAt < minimum { return found(tsn) }
         } else {
             if tsn < highestBefore { reorderingSeen = true }
             sampleSentAt = sampleSentAt.map { max($0, chunk.sentAt) } ?? chunk.sentAt
@@ -70,6 +84,40 @@ struct LossDetector {
             windowMultiplier = min(windowMultiplier + 1, 8)
             recoveriesSinceDuplicate = 0
         }
+    }
+
+    /// What was taken for lost had only been late.
+    mutating func found(_ tsn: UInt64) {
+        if let index = suspects.firstIndex(of: tsn) { suspects.remove(at: index) }
+    }
+
+    /// Each loss of a recovery was none.
+    var isRecoverySpurious: Bool { hasSuspects && suspects.isEmpty }
+
+    mutating func suspicionIsOver() {
+        hasSuspects = false
+        suspects.removeAll(keepingCapacity: true)
+    }
+
+    mutating func timedOut(at now: Instant) {
+        timedOutAt = now
+        isTimeoutSpurious = false
+        suspicionIsOver()
+    }
+
+    mutating func timeoutIsOver() {
+        timedOutAt = nil
+        isTimeoutSpurious = false
+    }
+
+    private mutating func suspect(_ tsn: UInt64, startsEpisode: Bool) {
+        if startsEpisode {
+            suspicionIsOver()
+            hasSuspects = true
+        }
+        suspects.append(tsn)
+        // so many late packets are loss enough
+        if suspects.count > 64 { suspicionIsOver() }
     }
 
     /// Packets go in the base size from now on, or a large one arrived.
@@ -93,6 +141,7 @@ struct LossDetector {
     }
 
     mutating func recoveryEnded() {
+        timeoutIsOver()
         recoveriesSinceDuplicate += 1
         if recoveriesSinceDuplicate >= 16 {
             windowMultiplier = 1
@@ -102,10 +151,9 @@ struct LossDetector {
 
     /// Marks what is lost. Returns when the next chunk would be.
     mutating func detect(
-        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, chunksPerPacket: Int, lost: inout Int
-    )
-        -> Instant?
-    {
+        _ inFlight: inout InFlight, at now: Instant, minimum: Duration?, smoothed: Duration?, isInRecovery: Bool, chunksPerPacket: Int
+    ) -> Instant? {
+        hasLost = false
         var reordering: Duration = .zero
         if reorderingSeen || !isInRecovery && inFlight.acknowledgedBehindGap < Self.threshold * chunksPerPacket {
             reordering = min((minimum ?? .zero) / 4 * windowMultiplier, smoothed ?? .zero)
@@ -119,7 +167,8 @@ struct LossDetector {
             guard due <= now else { return due }
             inFlight.lose(tsn)
             if chunk.marksLargePacket, chunk.serial > largeSerial { largePacketsLost += 1 }
-            lost += 1
+            if hasSuspects || !isInRecovery { suspect(tsn, startsEpisode: !isInRecovery && !hasLost) }
+            hasLost = true
         }
         return nil
     }
