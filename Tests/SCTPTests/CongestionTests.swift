@@ -1,8 +1,9 @@
 import NIOCore
 import NetworkSimulator
-@testable import SCTP
 import Testing
 import Wire
+
+@testable import SCTP
 
 @Suite("Congestion control, alone")
 struct CongestionTests {
@@ -17,7 +18,7 @@ struct CongestionTests {
         _ bytes: Int, at now: Instant = .zero, limited: Bool = true, recovery: Bool = false, roundTripTime: Duration = .milliseconds(100)
     ) -> AcknowledgementSample {
         AcknowledgementSample(
-            now: now, newlyAcknowledged: bytes, newlyLost: 0, priorInFlight: 0, inFlight: 0, cumulativeAdvanced: true, isInRecovery: recovery,
+            at: now, newlyAcknowledged: bytes, newlyLost: 0, priorInFlight: 0, inFlight: 0, cumulativeAdvanced: true, isInRecovery: recovery,
             wasWindowLimited: limited, roundTripTime: roundTripTime, smoothedRoundTripTime: roundTripTime, minimumRoundTripTime: roundTripTime,
             delivery: DeliverySample())
     }

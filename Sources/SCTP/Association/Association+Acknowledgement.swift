@@ -61,7 +61,7 @@ extension Association {
         let lost = inFlight.delivery.lost
         congestion.acknowledged(
             AcknowledgementSample(
-                now: now, newlyAcknowledged: newBytes, newlyLost: Int(clamping: lost - min(lost, lostBefore)), priorInFlight: prior,
+                at: now, newlyAcknowledged: newBytes, newlyLost: Int(clamping: lost - min(lost, lostBefore)), priorInFlight: prior,
                 inFlight: inFlight.bytes, cumulativeAdvanced: advanced, isInRecovery: recoveryPoint != nil,
                 wasWindowLimited: isWindowLimited || isPaced || prior + search.base > congestion.window, roundTripTime: sample,
                 smoothedRoundTripTime: roundTrip.smoothed, minimumRoundTripTime: roundTrip.minimum,

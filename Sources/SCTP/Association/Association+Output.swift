@@ -92,7 +92,9 @@ extension Association {
 
     /// Whether `writeData` would write anything.
     private func mayWriteData(at now: Instant) -> Bool {
-        guard state.maySendData, sendQueue.hasUnsent || !inFlight.lost.isEmpty, peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty else { return false }
+        guard state.maySendData, sendQueue.hasUnsent || !inFlight.lost.isEmpty, peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty else {
+            return false
+        }
         if allowance > 0 { return true }
         guard inFlight.bytes < congestion.window else { return false }
         return congestion.pacingRate.map { pacer.due(pace(of: $0)) <= now } ?? true

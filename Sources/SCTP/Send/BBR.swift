@@ -206,15 +206,15 @@ package struct BBR: CongestionController {
 
     private mutating func learnRoundTripTime(_ sample: AcknowledgementSample) {
         guard let time = sample.roundTripTime else { return }
-        if let minimum = minimumRoundTripTime, time > minimum, sample.now - minimumTakenAt <= Self.roundTripWindow {
+        if let minimum = minimumRoundTripTime, time > minimum, sample.at - minimumTakenAt <= Self.roundTripWindow {
             // near enough: no need to stop in order to look
-            if time <= minimum + max(minimum / 16, .microseconds(200)) { emptyQueueAt = sample.now }
+            if time <= minimum + max(minimum / 16, .microseconds(200)) { emptyQueueAt = sample.at }
         } else {
             minimumRoundTripTime = time
-            minimumTakenAt = sample.now
-            emptyQueueAt = sample.now
+            minimumTakenAt = sample.at
+            emptyQueueAt = sample.at
         }
-        if emptyQueueAt > minimumTakenAt, minimumRoundTripTime.map({ time <= $0 + $0 / 16 }) ?? false { minimumTakenAt = sample.now }
+        if emptyQueueAt > minimumTakenAt, minimumRoundTripTime.map({ time <= $0 + $0 / 16 }) ?? false { minimumTakenAt = sample.at }
     }
 
     private mutating func learnRate(_ sample: AcknowledgementSample) {
@@ -229,10 +229,10 @@ package struct BBR: CongestionController {
         } else if isRoundStart {
             excess.rounds += 1
         }
-        let expected = bandwidth * Double((sample.now - clump.startedAt).inNanoseconds) * 1e-9
-        if Double(clump.bytes) <= expected { clump = (sample.now, 0) }
+        let expected = bandwidth * Double((sample.at - clump.startedAt).inNanoseconds) * 1e-9
+        if Double(clump.bytes) <= expected { clump = (sample.at, 0) }
         clump.bytes += sample.newlyAcknowledged
-        let since = bandwidth * Double((sample.now - clump.startedAt).inNanoseconds) * 1e-9
+        let since = bandwidth * Double((sample.at - clump.startedAt).inNanoseconds) * 1e-9
         guard isFull else { return }
         excess.current = max(excess.current, min(Int(max(0, Double(clump.bytes) - since)), window))
     }
@@ -241,7 +241,9 @@ package struct BBR: CongestionController {
 
     /// Once a round: what loss says of the short run, unless we caused it by asking for more.
     private mutating func adaptBounds() {
-        guard phase != .startup, phase != .refill, phase != .up, isCongestion(lost: round.lost, of: round.lost + round.acknowledged, threshold: 0) else { return }
+        guard phase != .startup, phase != .refill, phase != .up, isCongestion(lost: round.lost, of: round.lost + round.acknowledged, threshold: 0) else {
+            return
+        }
         if rateBound == .infinity { rateBound = greatestRate }
         if inFlightShortBound == .max { inFlightShortBound = window }
         rateBound = max(round.rate, Self.beta * rateBound)
@@ -265,7 +267,7 @@ package struct BBR: CongestionController {
     // MARK: Phases
 
     private mutating func probe(_ sample: AcknowledgementSample) {
-        let now = sample.now
+        let now = sample.at
         switch phase {
         case .startup:
             checkPlateau(sample)
@@ -366,7 +368,7 @@ package struct BBR: CongestionController {
     }
 
     private mutating func checkProbeRTT(_ sample: AcknowledgementSample) {
-        let now = sample.now
+        let now = sample.at
         if phase != .probeRTT {
             guard phase != .startup, phase != .drain, now - emptyQueueAt > Self.probeInterval else { return }
             restorable = max(restorable, window)

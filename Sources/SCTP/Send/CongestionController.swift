@@ -22,7 +22,7 @@ package struct CongestionParameters: Sendable {
 
 /// What one SACK told.
 package struct AcknowledgementSample: Sendable {
-    package var now: Instant
+    package var at: Instant
     /// Bytes acknowledged for the first time, chunk headers included.
     package var newlyAcknowledged: Int
     /// Bytes taken for lost because of it.

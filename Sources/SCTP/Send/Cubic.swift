@@ -1,4 +1,3 @@
-import Glibc
 package import Wire
 
 /// CUBIC (RFC 9438), counting bytes and paced, with the slow start of HyStart++ (RFC 9406).
@@ -76,11 +75,11 @@ package struct Cubic: CongestionController {
             // slow start ended without a loss: the plateau is where we are
             let target = max(maximumWindow, Double(window))
             current = Epoch(
-                startedAt: sample.now, inflection: cbrt((target - Double(window)) / packet / Self.aggressiveness), target: target, estimate: Double(window))
+                startedAt: sample.at, inflection: cubeRoot((target - Double(window)) / packet / Self.aggressiveness), target: target, estimate: Double(window))
         }
         current.estimate += (current.estimate < current.target ? Self.reno : 1) * packet * Double(sample.newlyAcknowledged) / Double(window)
         let ahead = sample.smoothedRoundTripTime ?? .zero
-        let time = Double((sample.now - current.startedAt + ahead).inNanoseconds) * 1e-9 - current.inflection
+        let time = Double((sample.at - current.startedAt + ahead).inNanoseconds) * 1e-9 - current.inflection
         let cubic = Self.aggressiveness * time * time * time * packet + current.target
         // §4.4: not more than half as much again in a round trip
         let goal = min(max(cubic, Double(window)), 1.5 * Double(window))
@@ -114,7 +113,7 @@ package struct Cubic: CongestionController {
         slowStartThreshold = max(Int(before * Self.beta), 2 * packetSize)
         let after = Double(slowStartThreshold)
         epoch = Epoch(
-            startedAt: now, inflection: cbrt(max(0, maximumWindow - after) / Double(packetSize) / Self.aggressiveness), target: max(maximumWindow, after),
+            startedAt: now, inflection: cubeRoot(max(0, maximumWindow - after) / Double(packetSize) / Self.aggressiveness), target: max(maximumWindow, after),
             estimate: after)
     }
 
@@ -139,6 +138,14 @@ package struct Cubic: CongestionController {
         // RFC 9260 §7.2.1
         window = max(window / 2, min(window, initialWindow))
     }
+}
+
+/// By Newton's method, from the exponent's third: seven steps end at the last bit.
+private func cubeRoot(_ value: Double) -> Double {
+    guard value > 0, value.isFinite else { return 0 }
+    var root = Double(sign: .plus, exponent: value.exponent / 3, significand: 1.3)
+    for _ in 0..<7 { root -= (root - value / (root * root)) / 3 }
+    return root
 }
 
 /// Ends slow start when the queue begins to grow, before it overflows (RFC 9406).
