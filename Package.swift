@@ -67,7 +67,10 @@ let rooms: [Target] = [
         swiftSettings: house),
     .executableTarget(
         name: "everyframe-cli",
-        dependencies: ["EveryframeServer", "Everyframe", "FrameTransport", "Media", "Inference", "CMalloc", arguments, logging, lifecycle, unixSignals],
+        dependencies: [
+            "EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "FrameTransport", "Media", "Inference", "CMalloc", arguments, logging, lifecycle,
+            unixSignals,
+        ],
         path: "Sources/everyframe-cli",
         swiftSettings: house),
 ]

@@ -36,6 +36,8 @@ package final class Certificate: Sendable {
     /// Lends OpenSSL's `X509` and `EVP_PKEY`.
     package func withPair<Result>(_ body: (_ x509: OpaquePointer, _ key: OpaquePointer) -> Result) -> Result { body(pair.x509, pair.key) }
 
+    package var base64: String { CertificateHash.base64(of: pair.x509) }
+
     /// The fingerprint by another hash.
     package func fingerprint(by hash: CertificateHash) -> Fingerprint? { hash.fingerprint(of: pair.x509) }
 

@@ -67,6 +67,22 @@ package enum CertificateHash: String, CaseIterable, Sendable {
         }
     }
 
+    /// OpenSSL's `X509` (DER) in base 64; empty where OpenSSL cannot write it.
+    package static func base64(of x509: OpaquePointer) -> String {
+        let length = i2d_X509(x509, nil)
+        guard length > 0 else { return "" }
+        var der = [UInt8](repeating: 0, count: Int(length))
+        let written = der.withUnsafeMutableBufferPointer { bytes in
+            var end = bytes.baseAddress
+            return i2d_X509(x509, &end)
+        }
+        guard written == length else { return "" }
+        // four digits for three bytes, and a zero behind them
+        var text = [UInt8](repeating: 0, count: (der.count + 2) / 3 * 4 + 1)
+        let digits = EVP_EncodeBlock(&text, der, length)
+        return String(decoding: text.prefix(max(0, Int(digits))), as: UTF8.self)
+    }
+
     /// The fingerprint of OpenSSL's `X509`; nil when the digest is not available.
     package func fingerprint(of x509: OpaquePointer) -> Fingerprint? {
         var bytes = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))

@@ -21,6 +21,7 @@ package struct DTLSEngine: ~Copyable {
     private var handshakeDeadline: Instant?
     /// OpenSSL keeps records that overtake the end of the handshake.
     private var mayHoldEarlyRecords = true
+    private var hasFailed = false
     private var recordOverhead = RecordHeader.gcmOverhead
     /// What came before the peer's fingerprint was known.
     private var early: [ByteBuffer] = []
@@ -169,6 +170,25 @@ package struct DTLSEngine: ~Copyable {
         return String(cString: name)
     }
 
+    package enum Progress: Hashable, Sendable { case new, connecting, connected, closed, failed }
+
+    /// RTCDtlsTransportState.
+    package var progress: Progress {
+        switch phase {
+        case .idle: .new
+        case .handshaking: .connecting
+        case .connected: .connected
+        case .ended: hasFailed ? .failed : .closed
+        }
+    }
+
+    /// The peer's certificate, once it proved to be the one that its description promised: its sha-256, and itself (DER) in base 64.
+    package var remoteCertificate: (fingerprint: Fingerprint, base64: String)? {
+        guard phase == .connected, let x509 = SSL_get1_peer_certificate(ssl) else { return nil }
+        defer { X509_free(x509) }
+        return CertificateHash.sha256.fingerprint(of: x509).map { ($0, CertificateHash.base64(of: x509)) }
+    }
+
     private static let longestPlaintext = 16_384
 }
 
@@ -259,6 +279,7 @@ extension DTLSEngine {
     private mutating func end(_ event: Event) {
         guard phase != .ended else { return }
         phase = .ended
+        if case .failed = event { hasFailed = true }
         handshakeDeadline = nil
         early = []
         state.pointee.timer.stop()

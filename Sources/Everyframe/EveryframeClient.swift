@@ -74,7 +74,9 @@ public struct EveryframeClient: Sendable {
         } onCancel: {
             Task { await job.cancel() }
         }
-        return try result.get()
+        var summary = try result.get()
+        summary.webrtcStats = await link.stats()
+        return summary
     }
 
     private func runPrototype(_ source: some FrameSource, _ handlers: Handlers) async throws(StreamError) -> StreamSummary {
@@ -111,6 +113,7 @@ public struct EveryframeClient: Sendable {
             // The connection's end wakes whatever the job waits for.
             Task { await job.fail(StreamError(.cancelled)) }
         }
+        summary.webrtcStats = await connection.peer.getStats()
         summary.setupMilliseconds = setup.inSeconds * 1e3
         return summary
     }
@@ -129,23 +132,16 @@ public struct EveryframeClient: Sendable {
     private func connect(_ source: some FrameSource) async throws(StreamError) -> StreamConnection {
         let peer: PeerConnection
         do {
-            peer = try await PeerConnection(configuration: Self.peerConfiguration, logger: log)
+            peer = try await PeerConnection(configuration: configuration.peerConfiguration, logger: log)
         } catch {
             throw StreamError(.cannotConnect, "\(error)")
         }
         do {
             let inference = try await peer.createDataChannel("inference")
             let upstream = try await peer.createDataChannel("upstream_frames")
-            try await peer.setLocalDescription(peer.createOffer())
-            let offer = try await peer.gatheringComplete()
-            let answer = try await Signalling(configuration: configuration).exchange(offer: offer.sdp, declaredFPS: source.declaredFPS).sdp
+            let answer = try await Signalling(configuration: configuration).negotiate(peer, declaredFPS: source.declaredFPS).sdp
             guard let chunker = FrameChunker(chunkSize: configuration.chunkSize, maximumMessageSize: answer.announcedMaximumMessageSize) else {
                 throw StreamError(.badAnswer, "the server accepts no messages that are long enough for a frame")
-            }
-            do {
-                try await peer.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer))
-            } catch {
-                throw StreamError(.badAnswer, "\(error)")
             }
             try await peer.waitUntilConnected(timeout: configuration.timeouts.connect)
             try await inference.waitUntilOpen()
@@ -158,10 +154,14 @@ public struct EveryframeClient: Sendable {
         }
     }
 
-    private static var peerConfiguration: PeerConnection.Configuration {
+}
+
+extension StreamConfiguration {
+    var peerConfiguration: PeerConnection.Configuration {
         var configuration = PeerConnection.Configuration()
         // servers on this machine may know no other address
         configuration.includeLoopback = true
+        configuration.iceServers = iceServers
         return configuration
     }
 }
@@ -234,7 +234,7 @@ extension StreamConfiguration {
         func require(_ condition: Bool, _ message: String) throws(StreamError) {
             guard condition else { throw StreamError(.invalidConfiguration, message) }
         }
-        _ = try Signalling(configuration: self).endpoint()
+        _ = try Signalling(configuration: self).endpoint("")
         func requireQuality(_ quality: Int, in range: ClosedRange<Int>, _ name: String) throws(StreamError) {
             try require(range.contains(quality), "\(name) quality of \(quality) is not between \(range.lowerBound) and \(range.upperBound)")
         }

@@ -3,6 +3,8 @@ import Foundation
 import FrameTransport
 import NIOCore
 import NIOHTTP1
+import WebRTC
+import WebRTCNIO
 import Wire
 
 /// The HTTP side of setting a stream up: an offer there, an answer back.
@@ -13,37 +15,96 @@ struct Signalling {
         var sdp: String
         /// What the messages on the data channels will be; nil from servers that know only one kind.
         var frameProtocol: String?
+        /// Where candidates may follow the offer.
+        var whip: WhipClient?
     }
 
-    func exchange(offer: String, declaredFPS: Double?, timeout: Duration? = nil) async throws(StreamError) -> Answer {
-        let url = try endpoint()
-        var request = HTTPClientRequest(url: url)
-        request.method = .POST
-        request.headers.add(name: "Content-Type", value: "application/json")
-        if let key = configuration.apiKey { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
+    /// Makes the offer of a connection, brings it to the server and applies the answer.
+    ///
+    /// Where the server has the WHIP route nothing waits for gathering: the offer goes with what is known, and the rest follows. Else it goes with all.
+    func negotiate(_ peer: PeerConnection, declaredFPS: Double?, timeout: Duration? = nil) async throws(StreamError) -> Answer {
+        let answer: Answer
+        do {
+            try await peer.setLocalDescription(peer.createOffer())
+            if configuration.wire == .everyframe, let first = await peer.localDescription, let whip = try await postWhip(first.sdp, timeout: timeout) {
+                answer = whip
+            } else {
+                answer = try await exchange(offer: try await peer.gatheringComplete().sdp, declaredFPS: declaredFPS, timeout: timeout)
+                guard configuration.wire == .prototype || answer.frameProtocol == Lane.subprotocol else {
+                    throw StreamError(
+                        .badAnswer, "the server at \(configuration.server) does not speak everyframe.v1; if it speaks the prototype's wire: --wire prototype")
+                }
+            }
+        } catch {
+            throw error as? StreamError ?? StreamError(Task.isCancelled ? .cancelled : .cannotConnect, "\(error)")
+        }
+        do {
+            try await peer.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer.sdp))
+        } catch {
+            await answer.whip?.end()
+            throw StreamError(.badAnswer, "\(error)")
+        }
+        return answer
+    }
+
+    /// RFC 9725 §4.2. nil where there is no such route: at servers of others, and older ones.
+    private func postWhip(_ offer: String, timeout: Duration?) async throws(StreamError) -> Answer? {
+        let url = try endpoint("whip")
+        let reply = try await send(.POST, url, type: "application/sdp", body: ByteBuffer(string: offer), timeout: timeout)
+        switch reply.status {
+        case 201:
+            let session = WhipClient(signalling: self, endpoint: url, offer: offer, headers: reply.headers)
+            return Answer(sdp: String(buffer: reply.body), frameProtocol: Lane.subprotocol, whip: session)
+        // said by a server that has the route
+        case 400, 401, 403, 503:
+            let json = try? JSON(parsing: reply.body)
+            guard json?["error_type"] != nil else { return nil }
+            throw StreamError(.refused, Self.message(in: json, reply.body), status: reply.status)
+        default: return nil
+        }
+    }
+
+    private func exchange(offer: String, declaredFPS: Double?, timeout: Duration?) async throws(StreamError) -> Answer {
+        let url = try endpoint("initialise_webrtc_worker")
         var body = ByteBuffer()
         self.body(offer: offer, declaredFPS: declaredFPS).write(into: &body)
-        request.body = .bytes(body)
-        let status: Int
-        let answer: ByteBuffer
-        do {
-            let response = try await Self.client.execute(request, timeout: .nanoseconds((timeout ?? configuration.timeouts.signalling).inNanoseconds))
-            status = Int(response.status.code)
-            answer = try await response.body.collect(upTo: 4 << 20)
-        } catch {
-            if Task.isCancelled || error is CancellationError { throw StreamError(.cancelled) }
-            throw StreamError(.serverUnreachable, "\(url): \(Self.words(for: error))")
-        }
-        let json = try? JSON(parsing: answer)
+        let reply = try await send(.POST, url, type: "application/json", body: body, timeout: timeout)
+        let json = try? JSON(parsing: reply.body)
         // no answer of ours: another program listens there, or something in front of it
-        guard ![404, 405, 501].contains(status) else {
-            throw StreamError(.badAnswer, "HTTP \(status): there is no Everyframe at \(configuration.server); is it the right server?")
+        guard ![404, 405, 501].contains(reply.status) else {
+            throw StreamError(.badAnswer, "HTTP \(reply.status): there is no Everyframe at \(configuration.server); is it the right server?")
         }
-        guard status == 200 else { throw StreamError(.refused, Self.message(in: json, answer), status: status) }
+        guard reply.status == 200 else { throw StreamError(.refused, Self.message(in: json, reply.body), status: reply.status) }
         guard let sdp = json?["sdp"]?.string, json?["type"]?.string == "answer" else {
             throw StreamError(.badAnswer, json?["message"]?.string ?? "the server's answer has no SDP in it; is \(configuration.server) the right server?")
         }
         return Answer(sdp: sdp, frameProtocol: json?["frame_protocol"]?.string)
+    }
+
+    struct Reply: Sendable {
+        var status: Int
+        var headers: HTTPHeaders
+        var body: ByteBuffer
+    }
+
+    /// One request, with the key.
+    /// - Parameter timeout: nil for what the configuration allows.
+    func send(
+        _ method: HTTPMethod, _ url: String, type: String? = nil, headers: [(String, String)] = [], body: ByteBuffer? = nil, timeout: Duration? = nil
+    ) async throws(StreamError) -> Reply {
+        var request = HTTPClientRequest(url: url)
+        request.method = method
+        if let type { request.headers.add(name: "Content-Type", value: type) }
+        if let key = configuration.apiKey { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
+        for (name, value) in headers { request.headers.add(name: name, value: value) }
+        if let body { request.body = .bytes(body) }
+        do {
+            let response = try await Self.client.execute(request, timeout: .nanoseconds((timeout ?? configuration.timeouts.signalling).inNanoseconds))
+            return Reply(status: Int(response.status.code), headers: response.headers, body: try await response.body.collect(upTo: 4 << 20))
+        } catch {
+            if Task.isCancelled || error is CancellationError { throw StreamError(.cancelled) }
+            throw StreamError(.serverUnreachable, "\(url): \(Self.words(for: error))")
+        }
     }
 
     /// Lives as long as the process. A refused connection is an answer: trying again until the time is up helps nobody.
@@ -54,13 +115,14 @@ struct Signalling {
         return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }()
 
-    func endpoint() throws(StreamError) -> String {
+    /// A route of the server's.
+    func endpoint(_ path: String) throws(StreamError) -> String {
         guard let url = URL(string: configuration.server), let scheme = url.scheme?.lowercased(), ["http", "https"].contains(scheme),
             let host = url.host, !host.isEmpty
         else { throw StreamError(.invalidConfiguration, "'\(configuration.server)' is not the http or https URL of a server") }
         var base = configuration.server
         while base.hasSuffix("/") { base.removeLast() }
-        return base + "/initialise_webrtc_worker"
+        return "\(base)/\(path)"
     }
 
     private func body(offer: String, declaredFPS: Double?) -> JSON {

@@ -1,4 +1,5 @@
 public import FrameTransport
+public import WebRTCNIO
 
 /// How a client streams. The defaults suit a file: every frame, as it is stored, as fast as the server answers. For a camera they are right, too:
 /// its frames go as it gives them, and the newest is sent when there is room.
@@ -75,6 +76,8 @@ public struct StreamConfiguration: Sendable {
     /// The server's base URL, `http://host:port`.
     public var server: String
     public var wire = Wire.everyframe
+    /// STUN servers that tell this machine's address beyond a NAT. None by default: no third party learns of the connection.
+    public var iceServers: [PeerConnection.IceServer] = []
     /// nil: what the source has, JPEG for pixels.
     public var encoding: Encoding?
     public var output = Output.data

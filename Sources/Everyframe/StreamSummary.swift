@@ -1,4 +1,7 @@
+import Foundation
 public import FrameTransport
+import NIOCore
+public import WebRTC
 
 /// What came of a stream, and the proof of it.
 public struct StreamSummary: Sendable {
@@ -31,6 +34,8 @@ public struct StreamSummary: Sendable {
     /// The server's stages; nil where it does not tell them.
     public var stages: StageReport?
     public var proof: LedgerProof
+    /// What the last connection counted and measured (W3C's webrtc-stats); nil where there was none.
+    public var webrtcStats: StatsReport?
     /// Why the stream ended early; nil when it came to its end.
     public var failure: StreamError?
     /// What the source could not read, in words; nil where all was well.
@@ -80,6 +85,9 @@ public struct StreamSummary: Sendable {
         }
         if let failure { object.append("failure", .string(failure.description)) }
         if let terminationReason { object.append("termination_reason", .string(terminationReason)) }
+        if let webrtcStats, let text = try? JSONEncoder().encode(webrtcStats), let stats = try? JSON(parsing: ByteBuffer(bytes: text)) {
+            object.append("webrtc_stats", stats)
+        }
         if let sourceDamage { object.append("source_damage", .string(sourceDamage)) }
         return .object(object)
     }

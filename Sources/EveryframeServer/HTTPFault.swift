@@ -10,6 +10,18 @@ enum HTTPFault: Error, Hashable {
     case offer(String)
     /// 401.
     case unauthorized
+    /// 404: it has ended, or there never was one.
+    case noSession(String)
+    /// 405, with the methods that there are.
+    case methodNotAllowed(String)
+    /// 412: the ICE session that the request means is not the present one.
+    case preconditionFailed
+    /// 415, with the type that is taken.
+    case mediaType(String)
+    /// 422: candidates that cannot be used.
+    case fragment(String)
+    /// 428.
+    case preconditionRequired
     /// 503.
     case tooManySessions(limit: Int)
     /// 503.
@@ -23,6 +35,12 @@ enum HTTPFault: Error, Hashable {
         case .schema: 422
         case .configuration, .offer: 400
         case .unauthorized: 401
+        case .noSession: 404
+        case .methodNotAllowed: 405
+        case .preconditionFailed: 412
+        case .mediaType: 415
+        case .fragment: 422
+        case .preconditionRequired: 428
         case .tooManySessions, .shuttingDown: 503
         }
     }
@@ -33,6 +51,14 @@ enum HTTPFault: Error, Hashable {
         case .configuration(let message): Self.error(message, "WebRTCConfigurationError")
         case .offer(let message): Self.error(message, "WebRTCOfferError")
         case .unauthorized: Self.error("Unauthorized: the api_key is missing or wrong", "UnauthorizedError")
+        case .noSession(let name):
+            Self.error("There is no session\(name.isEmpty ? "" : " '\(name.prefix(64))'") here: it has ended, or never was", "NoSessionError")
+        case .methodNotAllowed(let methods): Self.error("This method is not for this resource; there are: \(methods)", "MethodNotAllowedError")
+        case .preconditionFailed: Self.error("If-Match does not name the present ICE session; its ETag came with the answer", "PreconditionFailedError")
+        case .mediaType(let type): Self.error("The body's Content-Type has to be \(type)", "UnsupportedMediaTypeError")
+        case .fragment(let message): Self.error(message, "TrickleFragmentError")
+        case .preconditionRequired:
+            Self.error("If-Match is missing: the ETag that came with the answer, or * to restart ICE", "PreconditionRequiredError")
         case .tooManySessions(let limit): Self.error("All \(limit) sessions of this server are taken; try again later", "TooManySessionsError")
         case .shuttingDown: Self.error("This server is shutting down", "ShuttingDownError")
         }

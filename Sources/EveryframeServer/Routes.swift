@@ -1,3 +1,4 @@
+import Foundation
 import FrameTransport
 import Hummingbird
 import Logging
@@ -27,6 +28,18 @@ struct Routes {
                     status: .ok, headers: [.contentType: MetricsExporter.contentType], body: .init(byteBuffer: ByteBuffer(string: metrics.text)))
             }
         }
+        WhipRoutes(configuration: configuration, registry: registry) { request throws(HTTPFault) in try authorise(request) }.add(to: router)
+        router.get("sessions") { request, _ in
+            try authorise(request)
+            return Response(json: ["sessions": .array(await registry.numbers.map { ["id": .integer($0)] })])
+        }
+        router.get("sessions/{id}/stats") { request, context in
+            try authorise(request)
+            let id = try context.parameters.require("id")
+            guard let number = Int(id), let report = await registry.stats(of: number) else { throw HTTPFault.noSession(id) }
+            return Response(
+                status: .ok, headers: [.contentType: "application/json"], body: .init(byteBuffer: ByteBuffer(bytes: try JSONEncoder().encode(report))))
+        }
         return router.buildResponder()
     }
 
@@ -40,6 +53,11 @@ struct Routes {
             "status": "success", "context": ["request_id": .null, "pipeline_id": .null], "sdp": .string(answer.sdp), "type": .string(answer.kind.rawValue),
             "frame_protocol": .string(worker.frameProtocol.rawValue),
         ])
+    }
+
+    /// The key as a bearer token (RFC 6750 §2.1), for requests that have no body to carry it.
+    private func authorise(_ request: Request) throws(HTTPFault) {
+        guard isAuthorised(bodyKey: nil, header: request.headers[.authorization]) else { throw .unauthorized }
     }
 
     private func isAuthorised(bodyKey: String?, header: String?) -> Bool {
@@ -72,6 +90,7 @@ private struct FaultMiddleware: RouterMiddleware {
             var response = Response(json: fault.body, status: .init(code: fault.status))
             switch fault {
             case .tooManySessions, .shuttingDown: response.headers[.retryAfter] = "5"
+            case .methodNotAllowed(let methods): response.headers[.allow] = methods
             case .unauthorized: response.headers[.wwwAuthenticate] = "Bearer"
             default: break
             }

@@ -1,5 +1,6 @@
 public import FrameTransport
 import Inference
+public import WebRTCNIO
 
 /// All that a server can be told. The defaults suit one machine that serves itself.
 public struct ServerConfiguration: Sendable {
@@ -24,6 +25,8 @@ public struct ServerConfiguration: Sendable {
     public var decodeThreads: Int?
     /// A request must carry it, in its body or as a bearer token; nil admits everybody.
     public var apiKey: String?
+    /// STUN and TURN servers that clients of the WHIP route are told (RFC 9725 §4.6), with what they need to know to use them.
+    public var iceServers: [PeerConnection.IceServer] = []
     public var limits = Limits()
 
     public init() {}

@@ -1,3 +1,4 @@
+import FrameTransport
 import Logging
 import NIOCore
 import WebRTC
@@ -6,6 +7,7 @@ import WebRTCNIO
 /// A client's connection, from its offer to its end, whatever it speaks.
 protocol ServedSession: Sendable {
     nonisolated var id: Int { get }
+    nonisolated var connection: PeerConnection { get }
     /// Serves until the end; answers with a line for the log.
     func run() async -> String
     /// Ends it for a reason, in order where that is possible.
@@ -24,6 +26,8 @@ actor SessionRegistry {
     private var sessions: [Int: any ServedSession] = [:]
     /// Each belongs to the session of the same number and ends with it.
     private var tasks: [Int: Task<Void, Never>] = [:]
+    /// The sessions that were opened over WHIP, by the last part of their resource's path. Each goes with its session.
+    private var whip: [String: WhipSession] = [:]
     private var lastID = 0
     private var pending = 0
     private var isShuttingDown = false
@@ -38,45 +42,104 @@ actor SessionRegistry {
 
     var count: Int { sessions.count }
 
-    /// Starts a session for a request and answers its offer.
+    /// The numbers of the sessions that are open.
+    var numbers: [Int] { sessions.keys.sorted() }
+
+    /// What the connection of a session counts and measures; nil where there is no such session.
+    func stats(of number: Int) async -> StatsReport? { await sessions[number]?.connection.getStats() }
+
+    /// Starts a session for a request and answers its offer, with all candidates: its client takes none later.
     func open(_ request: WorkerRequest) async throws(HTTPFault) -> SessionDescription {
+        try reserve()
+        defer { pending -= 1 }
+        let connection = try await connect(request.offer)
+        let answer: SessionDescription
+        do {
+            answer = try await connection.gatheringComplete()
+        } catch {
+            await connection.close()
+            throw .offer("The offer cannot be answered: \(error)")
+        }
+        let id = try await admit(connection)
+        switch request.frameProtocol {
+        case .everyframe: start(V1Session(id: id, connection: connection, hub: hub, limits: limits, logger: log))
+        case .prototype:
+            start(
+                FrameSession(id: id, connection: connection, request: request, limits: limits, worker: FrameWorker(resources: resources), logger: log))
+        }
+        if request.frameProtocol == .prototype, request.outputMode == .both {
+            log.warning("Session \(id): output_mode 'both' is served with data only: there are no media tracks yet")
+        }
+        return answer
+    }
+
+    /// Starts a session of `everyframe.v1` for an offer and answers it at once, with the candidates that need no asking.
+    func openWhip(_ offer: String) async throws(HTTPFault) -> WhipSession {
+        try reserve()
+        defer { pending -= 1 }
+        let connection = try await connect(offer)
+        guard let answer = await connection.localDescription, let fragment = await connection.localFragment else {
+            await connection.close()
+            throw .offer("The offer cannot be answered: the connection is over")
+        }
+        let id = try await admit(connection)
+        let token = Hex64.text(.random(in: 0 ... .max)) + Hex64.text(.random(in: 0 ... .max))
+        let session = WhipSession(id: id, token: token, tag: WhipSession.tag(of: fragment), answer: answer, connection: connection)
+        whip[token] = session
+        start(V1Session(id: id, connection: connection, hub: hub, limits: limits, logger: log))
+        return session
+    }
+
+    func whipSession(_ token: String) -> WhipSession? { whip[token] }
+
+    /// ICE was restarted.
+    func renewTag(of token: String, _ fragment: TrickleFragment) -> String? {
+        whip[token]?.tag = WhipSession.tag(of: fragment)
+        return whip[token]?.tag
+    }
+
+    /// The client says goodbye; false: there is no such session.
+    func endWhip(_ token: String) async -> Bool {
+        guard let session = whip.removeValue(forKey: token) else { return false }
+        await sessions[session.id]?.end(.completed)
+        return true
+    }
+
+    /// A place for one more; the caller gives it back in `pending` when its session has started, or could not.
+    private func reserve() throws(HTTPFault) {
         guard !isShuttingDown else { throw .shuttingDown }
         guard sessions.count + pending < limits.sessions else { throw .tooManySessions(limit: limits.sessions) }
         pending += 1
-        defer { pending -= 1 }
+    }
+
+    /// The connection for an offer, with the local description set.
+    private func connect(_ offer: String) async throws(HTTPFault) -> PeerConnection {
         var configuration = PeerConnection.Configuration()
         configuration.maxMessageSize = limits.messageBytes
         let connection: PeerConnection
-        let answer: SessionDescription
         do {
             connection = try await PeerConnection(configuration: configuration, endpoint: endpoint, logger: log)
         } catch {
             throw .offer("No connection could be made: \(error)")
         }
         do {
-            try await connection.setRemoteDescription(SessionDescription(kind: .offer, sdp: request.offer))
+            try await connection.setRemoteDescription(SessionDescription(kind: .offer, sdp: offer))
             try await connection.setLocalDescription(connection.createAnswer())
-            answer = try await connection.gatheringComplete()
         } catch {
             await connection.close()
             throw .offer("The offer cannot be answered: \(error)")
         }
+        return connection
+    }
+
+    /// The number of a new session, unless the server has begun to end meanwhile.
+    private func admit(_ connection: PeerConnection) async throws(HTTPFault) -> Int {
         guard !isShuttingDown else {
             await connection.close()
             throw .shuttingDown
         }
         lastID += 1
-        switch request.frameProtocol {
-        case .everyframe: start(V1Session(id: lastID, connection: connection, hub: hub, limits: limits, logger: log))
-        case .prototype:
-            start(
-                FrameSession(
-                    id: lastID, connection: connection, request: request, limits: limits, worker: FrameWorker(resources: resources), logger: log))
-        }
-        if request.frameProtocol == .prototype, request.outputMode == .both {
-            log.warning("Session \(lastID): output_mode 'both' is served with data only: there are no media tracks yet")
-        }
-        return answer
+        return lastID
     }
 
     private func start(_ session: any ServedSession) {
@@ -90,6 +153,7 @@ actor SessionRegistry {
 
     private func remove(_ session: any ServedSession, _ line: String) {
         sessions[session.id] = nil
+        whip = whip.filter { $0.value.id != session.id }
         tasks[session.id] = nil
         ServerMetrics.sessionEnded(active: sessions.count)
         log.info("\(line)")

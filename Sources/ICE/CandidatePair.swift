@@ -41,7 +41,11 @@ struct CandidatePair: Sendable {
     /// The peer nominated it and then, much later, another one.
     var wasSuperseded = false
 
-    var roundTrip: Duration?
+    /// Of the last check or consent request that was answered, and of all together.
+    private(set) var roundTrip: Duration?
+    private(set) var totalRoundTrip: Duration = .zero
+    /// For reports.
+    var requestsSent = 0, requestsReceived = 0, responsesReceived = 0, consentRequestsSent = 0
     var validSince: Instant?
     /// RFC 7675: consent runs from the last authenticated answer.
     var lastResponse: Instant?
@@ -56,6 +60,11 @@ struct CandidatePair: Sendable {
             isControlling ? (UInt64(localPriority), UInt64(remotePriority)) : (UInt64(remotePriority), UInt64(localPriority))
         // RFC 8445 §6.1.2.3: 2^32*MIN(G,D) + 2*MAX(G,D) + (G>D?1:0)
         priority = min(controlling, controlled) << 32 &+ 2 &* max(controlling, controlled) &+ (controlling > controlled ? 1 : 0)
+    }
+
+    mutating func noteRoundTrip(_ duration: Duration) {
+        roundTrip = duration
+        totalRoundTrip += duration
     }
 
     mutating func fail() {

@@ -158,6 +158,7 @@ extension IceAgent {
         }
         guard let index else { return }
         pairs[index].lastReceived = now
+        pairs[index].requestsReceived += 1
         if configuration.isLite {
             pairs[index].state = .succeeded
             pairs[index].validSince = pairs[index].validSince ?? now

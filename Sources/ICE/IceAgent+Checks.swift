@@ -80,6 +80,7 @@ extension IceAgent {
         if pairs[index].state != .succeeded { pairs[index].state = .inProgress }
         paceFullAt = max(paceFullAt ?? now, now) + configuration.pacing
         counters.checksSent += 1
+        pairs[index].requestsSent += 1
         send(datagram, along: pairs[index].path)
     }
 
@@ -167,6 +168,7 @@ extension IceAgent {
         guard response.hasFingerprint else { counters.missingFingerprint += 1; return }
         transactions[response.transactionID] = nil
         guard let index = pairIndex(id: pairID) else { return }
+        pairs[index].responsesReceived += 1
         guard path == transaction.path else {
             // RFC 8445 §7.2.5.2.1
             counters.asymmetricResponses += 1
@@ -184,10 +186,10 @@ extension IceAgent {
         let isCurrent = pairs[index].check?.transactionID == id
         if isCurrent || pairs[index].check?.nominates == false {
             // after a retransmission one cannot tell which of them was answered
-            if isCurrent, pairs[index].check?.transmissions == 1 { pairs[index].roundTrip = now - transaction.sentAt }
+            if isCurrent, pairs[index].check?.transmissions == 1 { pairs[index].noteRoundTrip(now - transaction.sentAt) }
             pairs[index].check = nil
         }
-        if case .consent = transaction.purpose { pairs[index].roundTrip = now - transaction.sentAt }
+        if case .consent = transaction.purpose { pairs[index].noteRoundTrip(now - transaction.sentAt) }
         pairs[index].lastReceived = now
         // a nominated pair that failed meanwhile must be checked anew before it counts
         pairs[index].state = .succeeded

@@ -24,6 +24,7 @@ extension IceAgent {
         guard let (_, datagram) = bindingRequest(.consent(pairID: id), for: index, nominates: nominates, at: now) else { return }
         pairs[index].unansweredSince = pairs[index].unansweredSince ?? now
         counters.consentRequestsSent += 1
+        pairs[index].consentRequestsSent += 1
         send(datagram, along: pairs[index].path)
     }
 

@@ -20,6 +20,14 @@ package struct DropCounters: Hashable, Sendable {
     package init() {}
 }
 
+/// What one data channel carried: messages as the application sees them, and their bytes.
+package struct ChannelCounters: Hashable, Sendable {
+    package var messagesSent = 0
+    package var bytesSent = 0
+    package var messagesReceived = 0
+    package var bytesReceived = 0
+}
+
 /// Counters since the association's birth and its values of the moment.
 package struct Statistics: Hashable, Sendable {
     package var packetsSent = 0
@@ -51,6 +59,7 @@ package struct Statistics: Hashable, Sendable {
     package var congestionWindow = 0
     package var slowStartThreshold = 0
     package var bytesInFlight = 0
+    package var chunksInFlight = 0
     package var peerReceiveWindow = 0
     package var receiveWindow = 0
     /// Bytes that wait in reassembly or for the application.

@@ -57,29 +57,4 @@ extension PeerConnection {
         /// The peer opened a channel.
         case dataChannel(DataChannel)
     }
-
-    /// What the connection did so far.
-    public struct Statistics: Sendable, Hashable {
-        /// Bytes of messages, as the application sees them.
-        public var messageBytesSent = 0, messageBytesReceived = 0
-        public var messagesSent = 0, messagesReceived = 0
-        /// SCTP's view of the path.
-        public var retransmissions = 0
-        public var congestionWindow = 0
-        /// Bytes of UDP payload that the path was found to carry, so far.
-        public var pathDatagramSize = 0
-        public var peerReceiveWindow = 0
-        public var smoothedRoundTripTime: Duration?
-        /// UDP datagrams and their payload, both ways.
-        public var datagramsSent = 0, datagramsReceived = 0
-        public var bytesSent = 0, bytesReceived = 0
-        /// Datagrams that no layer could use.
-        public var datagramsDiscarded = 0
-        /// From the first description set to the connected state.
-        public var setupTime: Duration?
-        public var localAddress: String?
-        public var remoteAddress: String?
-
-        public init() {}
-    }
 }

@@ -95,7 +95,8 @@ public final class PeerConnection: Sendable {
         try await session.waitUntilConnected(timeout: timeout)
     }
 
-    public func statistics() async -> Statistics { await session.statistics() }
+    /// What the connection counts and measures, as W3C's webrtc-stats has it; also after its end, then without candidate pairs.
+    public func getStats() async -> StatsReport { await session.stats() }
 
     /// Ends the connection at once: tells the peer, frees the sockets, wakes every waiting task. What was not acknowledged may be lost:
     /// use ``DataChannel/drained()`` or ``DataChannel/close()`` first.

@@ -6,5 +6,5 @@ struct EveryframeCommand: AsyncParsableCommand {
         commandName: "everyframe",
         abstract: "Every frame of a video to a model and every result back, over WebRTC data channels.",
         version: "0.1.0",
-        subcommands: [ServeCommand.self, StreamCommand.self, ModelsCommand.self])
+        subcommands: [ServeCommand.self, StreamCommand.self, DoctorCommand.self, ModelsCommand.self])
 }

@@ -5,6 +5,7 @@ import FrameTransport
 import Logging
 import ServiceLifecycle
 import UnixSignals
+import WebRTCNIO
 
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -35,6 +36,9 @@ struct ServeCommand: AsyncParsableCommand {
     var decodeThreads: Int?
     @Option(help: "Key that clients must show (EVERYFRAME_API_KEY, which keeps it out of process lists; default: none).")
     var apiKey: String?
+    @Option(
+        help: "STUN or TURN server that clients of the WHIP route are told: URL or URL,USERNAME,CREDENTIAL; several parted by blanks (EVERYFRAME_ICE_SERVERS).")
+    var iceServers: String?
     @Option(help: "Sessions at once (EVERYFRAME_MAX_SESSIONS; default 64).")
     var maxSessions: Int?
     @Option(help: "Decoded frames of a session on their way to the answer (EVERYFRAME_PIPELINE_FRAMES; default 16).")
@@ -116,6 +120,16 @@ struct ServeCommand: AsyncParsableCommand {
             configuration.decodeThreads = try inRange(value, 1...1024, "decode-threads")
         }
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
+        if let text = iceServers ?? Environment.text("EVERYFRAME_ICE_SERVERS") {
+            configuration.iceServers = try text.split(separator: " ").map { server in
+                let parts = server.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+                let scheme = parts[0].prefix { $0 != ":" }.lowercased()
+                guard ["stun", "stuns", "turn", "turns"].contains(scheme), parts.count == 1 || parts.count == 3 else {
+                    throw ValidationError("--ice-servers: '\(parts[0])' is neither stun:HOST nor turn:HOST,USERNAME,CREDENTIAL")
+                }
+                return parts.count == 3 ? .init(urls: [parts[0]], username: parts[1], credential: parts[2]) : .init(urls: [parts[0]])
+            }
+        }
         if let value = try maxSessions ?? Environment.value("EVERYFRAME_MAX_SESSIONS") {
             configuration.limits.sessions = try inRange(value, 1...100_000, "max-sessions")
         }

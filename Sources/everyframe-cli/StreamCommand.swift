@@ -6,6 +6,7 @@ import Logging
 import Media
 import ServiceLifecycle
 import UnixSignals
+import WebRTCNIO
 
 struct StreamCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -24,6 +25,9 @@ struct StreamCommand: AsyncParsableCommand {
     var server: String?
     @Option(help: "Key for the server (EVERYFRAME_API_KEY).")
     var apiKey: String?
+
+    @Option(help: "A STUN server, stun:HOST[:PORT]; may be given several times. An offer never waits for it, but on servers that know no WHIP.")
+    var iceServer: [String] = []
 
     @OptionGroup(title: "How frames travel")
     var travel: TravelOptions
@@ -92,6 +96,7 @@ struct StreamCommand: AsyncParsableCommand {
     private func streamConfiguration() -> StreamConfiguration {
         var configuration = StreamConfiguration(server: server ?? Environment.text("EVERYFRAME_SERVER") ?? "http://127.0.0.1:9001")
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
+        if !iceServer.isEmpty { configuration.iceServers = [.init(urls: iceServer)] }
         travel.apply(to: &configuration)
         choice.apply(to: &configuration)
         output.apply(to: &configuration)

@@ -18,7 +18,7 @@ import Testing
     func down() async throws {
         let ended = try await stream("http://127.0.0.1:9")
         #expect(ended.code == 69)
-        #expect(ended.errors == "everyframe: server unreachable: http://127.0.0.1:9/initialise_webrtc_worker: connection refused\n")
+        #expect(ended.errors == "everyframe: server unreachable: http://127.0.0.1:9/whip: connection refused\n")
         let unknown = try await stream("http://nosuch.invalid")
         #expect(unknown.code == 69)
         #expect(unknown.errors.contains("there is no host of that name"), "\(unknown.errors)")

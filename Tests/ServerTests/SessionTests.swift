@@ -60,6 +60,43 @@ import WebRTCNIO
         }
     }
 
+    @Test("A session's stats are there while it runs, for those who have the key, and in the client's summary", arguments: StreamConfiguration.Wire.allCases)
+    func stats(wire: StreamConfiguration.Wire) async throws {
+        try await withServer({ $0.apiKey = "sesame" }) { server in
+            var configuration = StreamConfiguration(server: server.url)
+            configuration.wire = wire
+            configuration.apiKey = "sesame"
+            let key = ["Authorization": "Bearer sesame"]
+            let run = EveryframeClient(configuration: configuration).start(GeneratedSource(20))
+            var seen = 0
+            for try await result in run.results where result.frameID == 10 {
+                #expect(try await server.get("/sessions").status == 401)
+                let list = try await server.get("/sessions", headers: key)
+                let id = try #require(list.json["sessions"]?.array?.first?["id"]?.integer)
+                #expect(list.status == 200 && list.json["sessions"]?.array?.count == 1)
+                #expect(try await server.get("/sessions/\(id)/stats").status == 401)
+                let stats = try await server.get("/sessions/\(id)/stats", headers: key)
+                #expect(stats.status == 200)
+                let members = try #require(stats.json.object?.members)
+                let types = Set(members.compactMap { $0.value["type"]?.string })
+                #expect(
+                    types.isSuperset(of: ["peer-connection", "transport", "candidate-pair", "local-candidate", "certificate", "data-channel", "sctp-transport"])
+                )
+                #expect(members.allSatisfy { $0.value["id"]?.string == $0.name && ($0.value["timestamp"]?.double ?? 0) > 1e12 })
+                let channels = members.filter { $0.value["type"]?.string == "data-channel" }
+                #expect(channels.count == 2 && channels.contains { ($0.value["messagesReceived"]?.integer ?? 0) > 0 })
+                #expect(try await server.get("/sessions/\(id + 1)/stats", headers: key).status == 404)
+                seen += 1
+            }
+            #expect(seen == 1)
+            let summary = try await run.summary
+            #expect((summary.webrtcStats?.transport.bytesSent ?? 0) > 0)
+            #expect(summary.json["webrtc_stats"]?["T"]?["type"]?.string == "transport")
+            await server.waitUntilEmpty()
+            #expect(try await server.get("/sessions", headers: key).json["sessions"]?.array?.isEmpty == true)
+        }
+    }
+
     @Test("Two sessions at once are served side by side", arguments: StreamConfiguration.Wire.allCases)
     func twoSessions(wire: StreamConfiguration.Wire) async throws {
         try await withServer { server in

@@ -59,12 +59,31 @@ struct RunningServer: Sendable {
     func waitUntilEmpty() async { while await server.sessionCount > 0, !Task.isCancelled { await Task.yield() } }
 
     func post(_ body: String, headers: [String: String] = [:], path: String = "/initialise_webrtc_worker") async throws -> (status: Int, json: JSON) {
+        let answer = try await request("POST", path, headers: headers, body: body)
+        return (answer.status, try JSON(parsing: ByteBuffer(string: answer.body)))
+    }
+
+    func get(_ path: String, headers: [String: String] = [:]) async throws -> (status: Int, json: JSON) {
+        let answer = try await request("GET", path, headers: headers)
+        return (answer.status, try JSON(parsing: ByteBuffer(string: answer.body)))
+    }
+
+    struct HTTPAnswer: Sendable {
+        var status: Int
+        var headers: [String: String]
+        var body: String
+    }
+
+    func request(_ method: String, _ path: String, headers: [String: String] = [:], body: String? = nil) async throws -> HTTPAnswer {
         var request = URLRequest(url: URL(string: url + path) ?? URL(fileURLWithPath: "/"))
-        request.httpMethod = "POST"
-        request.httpBody = Data(body.utf8)
+        request.httpMethod = method
+        request.httpBody = body.map { Data($0.utf8) }
+        request.cachePolicy = .reloadIgnoringLocalCacheData
         for (name, value) in headers { request.setValue(value, forHTTPHeaderField: name) }
         let (data, response) = try await URLSession.shared.data(for: request)
-        return ((response as? HTTPURLResponse)?.statusCode ?? 0, try JSON(parsing: ByteBuffer(bytes: data)))
+        let http = response as? HTTPURLResponse
+        let fields = (http?.allHeaderFields ?? [:]).map { ("\($0.key)".lowercased(), "\($0.value)") }
+        return HTTPAnswer(status: http?.statusCode ?? 0, headers: .init(fields, uniquingKeysWith: { $1 }), body: String(decoding: data, as: UTF8.self))
     }
 
     /// A client of the wire made by hand, which may say what it likes.

@@ -17,9 +17,9 @@ import Wire
         #expect(pair.right.label == "test")
         #expect(await pair.left.readyState == .open)
         #expect(await pair.left.id == pair.right.id)
-        let statistics = await pair.offerer.statistics()
-        #expect(statistics.setupTime != nil)
-        #expect(statistics.remoteAddress?.hasPrefix("127.0.0.1:") == true)
+        let stats = await pair.offerer.getStats()
+        #expect(stats.peerConnection.everyframe.setupTime != nil)
+        #expect(stats.selectedRemoteCandidate?.address == "127.0.0.1")
         await pair.close()
         #expect(await pair.offerer.connectionState == .closed)
     }
@@ -56,8 +56,8 @@ import Wire
         // DTLS adds 37 bytes to packets of whole words
         let expected = (limit - 37) / 4 * 4 + 37
         try await within(.seconds(120)) {
-            while await pair.offerer.statistics().pathDatagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
-            while await pair.answerer.statistics().pathDatagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
+            while await pair.offerer.getStats().sctpTransport.everyframe.datagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
+            while await pair.answerer.getStats().sctpTransport.everyframe.datagramSize != expected { try await Task.sleep(for: .milliseconds(5)) }
         }
         let received = Task {
             var received: [DataChannel.Message] = []
@@ -70,7 +70,7 @@ import Wire
         let message = payload(1 << 20, seed: 3)
         for _ in 0..<4 { try await pair.left.send(message) }
         #expect(try await received.value == Array(repeating: .binary(message), count: 4))
-        let datagrams = await pair.answerer.statistics().datagramsReceived
+        let datagrams = await pair.answerer.getStats().transport.packetsReceived
         #expect(datagrams >= 4 << 20 / limit)
         #expect(datagrams < 2 * (4 << 20) / limit + 200)
         await pair.close()
@@ -163,7 +163,7 @@ import Wire
             while await pair.left.bufferedAmount <= DataChannel.defaultHighWaterMark, !Task.isCancelled { await Task.yield() }
         }
         #expect(await pair.left.bufferedAmount <= DataChannel.defaultHighWaterMark + 65_536)
-        #expect(await pair.answerer.statistics().messageBytesReceived <= 3 << 20)
+        #expect(await pair.answerer.getStats().sctpTransport.everyframe.messageBytesReceived <= 3 << 20)
         try await within(.seconds(120)) {
             var messages = pair.right.messages.makeAsyncIterator()
             for index in 0..<count { try await expect(.binary(payload(65_536, seed: UInt64(index))), from: &messages) }

@@ -58,7 +58,7 @@ import Wire
         var conditions = LinkConditions()
         conditions.maximumDatagram = 1472
         let (pair, channel) = try connected(seed: seed, conditions: conditions)
-        #expect(pair.left.engine.statistics.pathDatagramSize == 1197)
+        #expect(pair.left.engine.stats(wallClock: 0, at: pair.now).sctpTransport.everyframe.datagramSize == 1197)
         // the probe was not answered yet: the host says why, and so on for what follows
         for size in [16_373, 2017] {
             pair.left.engine.datagramRefused(size: size, at: pair.now)
@@ -66,15 +66,15 @@ import Wire
         }
         pair.left.engine.datagramRefused(size: 1997, at: pair.now)
         _ = pair.run(for: .milliseconds(300))
-        #expect(pair.left.engine.statistics.pathDatagramSize == 1469)
+        #expect(pair.left.engine.stats(wallClock: 0, at: pair.now).sctpTransport.everyframe.datagramSize == 1469)
         // the other end finds it by itself, where there is talk
         for number in 0..<400 {
             try pair.left.engine.send(payload(2000, seed: UInt64(number)), isText: false, on: channel, at: pair.now)
             _ = pair.run(for: .milliseconds(100))
         }
-        #expect(pair.right.engine.statistics.pathDatagramSize == 1469)
+        #expect(pair.right.engine.stats(wallClock: 0, at: pair.now).sctpTransport.everyframe.datagramSize == 1469)
         #expect(pair.right.messages.count == 400)
-        #expect(pair.left.engine.statistics.retransmissions == 0)
+        #expect(pair.left.engine.stats(wallClock: 0, at: pair.now).sctpTransport.everyframe.chunksRetransmitted == 0)
     }
 
     @Test("maximumDatagramSize bounds the search, and 1200 ends it", arguments: [0, 1200, 1452, 9000, 16_373, 100_000])
@@ -83,7 +83,7 @@ import Wire
         _ = try pair.left.engine.createDataChannel(ChannelOptions(label: "test"), at: pair.now)
         try pair.negotiate()
         _ = pair.run(for: .seconds(20))
-        let size = pair.left.engine.statistics.pathDatagramSize
+        let size = pair.left.engine.stats(wallClock: 0, at: pair.now).sctpTransport.everyframe.datagramSize
         #expect(size == max(1197, min(limit - 37, 16_384) / 4 * 4 + 37))
     }
 

@@ -31,6 +31,7 @@ actor ServerLink {
         let peer: PeerConnection
         let control: DataChannel
         let bulk: DataChannel
+        let whip: WhipClient?
     }
 
     /// What a job was told and has not read.
@@ -164,6 +165,8 @@ actor ServerLink {
 
     var isReconnecting: Bool { lostAt != nil }
     var jobCount: Int { inboxes.count }
+    /// Of the present connection; nil while there is none.
+    func stats() async -> StatsReport? { await connected?.peer.getStats() }
     /// Why there is no connection and will be none.
     var failure: StreamError? { if case .failed(let error) = phase { error } else { nil } }
 
@@ -186,6 +189,7 @@ actor ServerLink {
         }
         link.detach()
         await connected.peer.close()
+        await connected.whip?.end()
     }
 
     // MARK: Turns of the loop
@@ -271,35 +275,27 @@ actor ServerLink {
         let start = Instant.now
         let peer: PeerConnection
         do {
-            var configuration = PeerConnection.Configuration()
-            // servers on this machine may know no other address
-            configuration.includeLoopback = true
-            peer = try await PeerConnection(configuration: configuration, group: eventLoop, logger: log)
+            peer = try await PeerConnection(configuration: configuration.peerConfiguration, group: eventLoop, logger: log)
         } catch {
             throw StreamError(.cannotConnect, "\(error)")
         }
+        var whip: WhipClient?
         do {
             let control = try await peer.createDataChannel(Lane.control.label, .init(protocol: Lane.subprotocol, priority: 512))
             let bulk = try await peer.createDataChannel(Lane.bulk.label, .init(protocol: Lane.subprotocol))
-            try await peer.setLocalDescription(peer.createOffer())
-            let offer = try await peer.gatheringComplete()
-            let answer = try await Signalling(configuration: configuration).exchange(offer: offer.sdp, declaredFPS: declaredFPS, timeout: patience)
-            guard answer.frameProtocol == Lane.subprotocol else {
-                throw StreamError(
-                    .badAnswer, "the server at \(configuration.server) does not speak everyframe.v1; if it speaks the prototype's wire: --wire prototype")
-            }
-            do {
-                try await peer.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer.sdp))
-            } catch {
-                throw StreamError(.badAnswer, "\(error)")
-            }
+            let answer = try await Signalling(configuration: configuration).negotiate(peer, declaredFPS: declaredFPS, timeout: patience)
+            whip = answer.whip
+            let trickle = answer.whip.map { whip in Task { await whip.trickle(peer) } }
+            // connected, it needs no more candidates
+            defer { trickle?.cancel() }
             try await peer.waitUntilConnected(timeout: patience.map { min($0, configuration.timeouts.connect) } ?? configuration.timeouts.connect)
             try await control.waitUntilOpen()
             try await bulk.waitUntilOpen()
             if setupTime == nil { setupTime = Instant.now - start }
-            attach(Connected(peer: peer, control: control, bulk: bulk))
+            attach(Connected(peer: peer, control: control, bulk: bulk, whip: whip))
         } catch {
             await peer.close()
+            await whip?.end()
             if Task.isCancelled { throw StreamError(.cancelled) }
             throw error as? StreamError ?? StreamError(.cannotConnect, "\(error)")
         }

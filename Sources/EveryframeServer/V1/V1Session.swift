@@ -13,6 +13,7 @@ actor V1Session: ServedSession {
     private let log: Logger
     private var channels: [Lane: DataChannel] = [:]
     private var ending: String?
+    private var probe: Task<Void, Never>?
 
     init(id: Int, connection: PeerConnection, hub: FrameHub, limits: ServerConfiguration.Limits, logger: Logger) {
         self.id = id
@@ -36,6 +37,7 @@ actor V1Session: ServedSession {
             default: break
             }
         }
+        probe?.cancel()
         let reason = await connection.closeReason?.description ?? "closed"
         let known = await hub.drop(id, reason)
         await connection.close()
@@ -51,6 +53,10 @@ actor V1Session: ServedSession {
     func abort() async { await end(.aborted) }
 
     private func adopt(_ channel: DataChannel) async {
+        if channel.protocol == ProbeMessage.subprotocol, probe == nil {
+            probe = Task { await ProbeResponder(channel: channel).run() }
+            return
+        }
         guard channel.protocol == Lane.subprotocol, let lane = Lane.allCases.first(where: { $0.label == channel.label }), channels[lane] == nil else {
             log.warning("Session \(id): a channel '\(channel.label.prefix(64))' is ignored")
             return

@@ -218,6 +218,7 @@ struct Association: ~Copyable {
         result.congestionWindow = congestion.window
         result.slowStartThreshold = congestion.slowStartThreshold
         result.bytesInFlight = inFlight.bytes
+        result.chunksInFlight = inFlight.count
         result.peerReceiveWindow = peerWindow
         result.receiveWindow = receiveWindow
         result.bytesHeld = reassembly.bytesHeld + deliveredCharge

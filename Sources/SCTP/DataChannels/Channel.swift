@@ -16,6 +16,7 @@ struct Channel {
     var outgoingIsReset = false
     var wantsAcknowledgement = false
     var lowThreshold = 0
+    var counters = ChannelCounters()
     /// Sent before the id was known, with payload protocol identifiers.
     var early: [(ByteBuffer, UInt32)] = []
     /// Lengths of the messages that the application has not taken, and how much of the first it took.
@@ -32,6 +33,8 @@ struct Channel {
     }
 
     mutating func hand(out bytes: Int, charge: Int) {
+        counters.messagesReceived += 1
+        counters.bytesReceived += bytes
         untaken.append((bytes, charge))
         heldCharge += charge
     }

@@ -119,6 +119,7 @@ extension DataChannelEngine {
         }
         var channel = Channel(handle: takeHandle(), parameters: parameters, id: stream, isOurs: false)
         channel.isOpen = true
+        openedCount += 1
         let handle = channel.handle
         _ = insert(channel)
         association.sendQueue.setWeight(parameters.priority, of: stream)

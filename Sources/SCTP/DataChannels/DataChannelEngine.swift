@@ -38,6 +38,9 @@ package struct DataChannelEngine: ~Copyable {
     private var nextHandle: UInt32 = 0
     private var nextFreeID: UInt16 = 0
     package internal(set) var isConnected = false
+    /// Channels that became open, and those of them that no longer are.
+    package internal(set) var openedCount = 0
+    package private(set) var closedCount = 0
 
     /// - Parameters:
     ///   - generator: tags and TSNs are drawn from it.
@@ -102,6 +105,8 @@ package struct DataChannelEngine: ~Copyable {
             payload = ByteBuffer(repeating: 0, count: 1)
             ppid = isText ? PayloadProtocol.emptyText : PayloadProtocol.emptyBinary
         }
+        channels[index]?.counters.messagesSent += 1
+        channels[index]?.counters.bytesSent += message.readableBytes
         guard channel.id != nil else {
             channels[index]?.early.append((payload, ppid))
             return
@@ -169,6 +174,11 @@ package struct DataChannelEngine: ~Copyable {
         guard let index = indexes[handle], let channel = channels[index] else { return .closed }
         return channel.isClosing ? .closing : channel.isOpen ? .open : .connecting
     }
+
+    /// Those that are not closed, in no order.
+    package var handles: [ChannelHandle] { channels.compactMap { $0?.handle } }
+
+    package func counters(of handle: ChannelHandle) -> ChannelCounters? { indexes[handle].flatMap { channels[$0]?.counters } }
 
     /// The stream id; nil until it is known.
     package func streamID(of handle: ChannelHandle) -> UInt16? { indexes[handle].flatMap { channels[$0]?.id } }
@@ -291,6 +301,7 @@ package struct DataChannelEngine: ~Copyable {
     mutating func becomeOpen(_ index: Int) {
         guard let channel = channels[index], !channel.isOpen else { return }
         channels[index]?.isOpen = true
+        openedCount += 1
         events.append(.opened(channel.handle))
     }
 
@@ -298,6 +309,7 @@ package struct DataChannelEngine: ~Copyable {
     mutating func finish(_ index: Int) {
         guard let channel = channels[index] else { return }
         channels[index] = nil
+        if channel.isOpen { closedCount += 1 }
         freeIndexes.append(index)
         indexes[channel.handle] = nil
         if let id = channel.id, byStream[id] == index { byStream[id] = nil }

@@ -69,23 +69,4 @@ extension PeerEngine {
     }
 
     package func streamID(of channel: ChannelHandle) -> UInt16? { channels.streamID(of: channel.inner) }
-
-    package var statistics: PeerStatistics {
-        let sctp = channels.statistics
-        var result = PeerStatistics()
-        result.messagesSent = sctp.messagesSent
-        result.messagesReceived = sctp.messagesReceived
-        result.payloadBytesSent = sctp.payloadBytesSent
-        result.payloadBytesReceived = sctp.payloadBytesReceived
-        result.retransmissions = sctp.chunksRetransmitted
-        result.timeouts = sctp.timeouts
-        result.pathDatagramSize = sctp.packetSize + recordOverhead
-        result.congestionWindow = sctp.congestionWindow
-        result.peerReceiveWindow = sctp.peerReceiveWindow
-        result.bytesHeld = sctp.bytesHeld
-        result.smoothedRoundTripTime = sctp.smoothedRoundTripTime
-        result.selectedPath = selectedPath
-        result.datagrams = counters
-        return result
-    }
 }

@@ -35,6 +35,8 @@ package struct PeerEngine: ~Copyable {
     package internal(set) var gatheringState = GatheringState.new
     package internal(set) var counters = DatagramCounters()
     package internal(set) var failure: PeerFailure?
+    var traffic = PathTraffic()
+    var selectedPathChanges = 0
     /// `close` was called.
     package internal(set) var isClosed = false
 
@@ -123,6 +125,7 @@ package struct PeerEngine: ~Copyable {
             ice?.handle(datagram, path: path, at: now)
         case .dtls:
             counters.dtls += 1
+            traffic.received(datagram.readableBytes, along: path, at: now)
             guard dtls != nil else {
                 keepEarly(datagram, path)
                 return
@@ -182,7 +185,7 @@ package struct PeerEngine: ~Copyable {
                 continue
             }
             updateState()
-            sealOutgoing(into: &batch)
+            sealOutgoing(at: now, into: &batch)
             return events.popFirst()
         }
     }
@@ -194,7 +197,7 @@ package struct PeerEngine: ~Copyable {
         if dtlsConnected {
             channels.abort(at: now)
             while channels.poll(at: now, into: &outgoing) != nil {}
-            sealOutgoing(into: &batch)
+            sealOutgoing(at: now, into: &batch)
         }
         if dtls != nil {
             dtls?.close()
@@ -264,6 +267,7 @@ extension PeerEngine {
             events.append(.iceStateChanged(new))
             if new == .failed { end(.ice) }
         case .selectedPath(let path):
+            selectedPathChanges += 1
             events.append(.selectedPath(path))
             channels.pathChanged(at: now)
             if isDTLSClient { dtls?.start(at: now) }
@@ -273,7 +277,9 @@ extension PeerEngine {
 
     private mutating func pollDTLS(at now: Instant, into batch: inout DatagramBatch) -> Bool {
         guard dtls != nil, let path = sendPath else { return false }
+        let (packets, bytes) = (batch.count, batch.packets.bytes.writerIndex)
         let event = dtls?.poll(into: &batch.packets)
+        traffic.sent(batch.packets.count - packets, batch.packets.bytes.writerIndex - bytes, along: path, at: now)
         batch.assign(path)
         switch event {
         case .none: return false
@@ -304,15 +310,17 @@ extension PeerEngine {
         return true
     }
 
-    private mutating func sealOutgoing(into batch: inout DatagramBatch) {
+    private mutating func sealOutgoing(at now: Instant, into batch: inout DatagramBatch) {
         guard !outgoing.isEmpty else { return }
         defer { outgoing.removeAll() }
         guard dtlsConnected, let path = sendPath else { return }
+        let (packets, bytes) = (batch.count, batch.packets.bytes.writerIndex)
         do {
             try dtls?.seal(outgoing, into: &batch.packets)
         } catch {
             end(.dtls("\(error)"))
         }
+        traffic.sent(batch.packets.count - packets, batch.packets.bytes.writerIndex - bytes, along: path, at: now)
         batch.assign(path)
     }
 

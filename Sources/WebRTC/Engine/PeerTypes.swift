@@ -1,5 +1,5 @@
 import SCTP
-package import Wire
+import Wire
 
 /// Names one data channel of one peer engine, for as long as the engine lives.
 package struct ChannelHandle: Hashable, Sendable, BitwiseCopyable {
@@ -56,21 +56,6 @@ package enum PeerState: String, Hashable, Sendable { case new, connecting, conne
 
 /// RTCSignalingState, without pranswer's two.
 package enum PeerSignallingState: String, Hashable, Sendable { case stable, haveLocalOffer, haveRemoteOffer, closed }
-
-/// Values of the moment and totals.
-package struct PeerStatistics: Hashable, Sendable {
-    package var messagesSent = 0, messagesReceived = 0
-    package var payloadBytesSent = 0, payloadBytesReceived = 0
-    package var retransmissions = 0, timeouts = 0
-    /// Bytes of UDP payload that the path was found to carry.
-    package var pathDatagramSize = 0
-    package var congestionWindow = 0, peerReceiveWindow = 0, bytesHeld = 0
-    package var smoothedRoundTripTime: Duration?
-    package var selectedPath: NetworkPath?
-    package var datagrams = DatagramCounters()
-
-    package init() {}
-}
 
 /// What the demultiplexer saw (RFC 7983).
 package struct DatagramCounters: Hashable, Sendable {

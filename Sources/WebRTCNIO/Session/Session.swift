@@ -236,25 +236,11 @@ actor Session {
         }
     }
 
-    func statistics() -> PeerConnection.Statistics {
-        let engineStatistics = engine.statistics
-        var result = PeerConnection.Statistics()
-        result.messageBytesSent = engineStatistics.payloadBytesSent
-        result.messageBytesReceived = engineStatistics.payloadBytesReceived
-        result.messagesSent = engineStatistics.messagesSent
-        result.messagesReceived = engineStatistics.messagesReceived
-        result.retransmissions = engineStatistics.retransmissions
-        result.congestionWindow = engineStatistics.congestionWindow
-        result.pathDatagramSize = engineStatistics.pathDatagramSize
-        result.peerReceiveWindow = engineStatistics.peerReceiveWindow
-        result.smoothedRoundTripTime = engineStatistics.smoothedRoundTripTime
-        result.datagramsReceived = engineStatistics.datagrams.received
-        result.bytesReceived = engineStatistics.datagrams.bytesReceived
-        result.datagramsDiscarded = engineStatistics.datagrams.unknown + engineStatistics.datagrams.media + engineStatistics.datagrams.early
-        result.setupTime = setupTime
-        result.localAddress = engineStatistics.selectedPath?.local.description
-        result.remoteAddress = engineStatistics.selectedPath?.remote.description
-        return result
+    func stats() -> StatsReport {
+        var report = engine.stats(wallClock: WallClock.milliseconds(), at: .now)
+        report.peerConnection.everyframe.setupTime = setupTime.map { Double($0.inNanoseconds) / 1e9 }
+        report.transport.everyframe.socket = .init(countersOf: endpoint.counters)
+        return report
     }
 
     // MARK: The end

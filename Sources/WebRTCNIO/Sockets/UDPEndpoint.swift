@@ -77,22 +77,24 @@ public final class UDPEndpoint: Sendable {
     }
 
     public func statistics() async -> Statistics {
-        let router = router
-        let result = try? await eventLoop.submit {
-            var result = Statistics(reads: router.value.counters.datagrams, readsUnknown: router.value.counters.unknown)
-            for socket in router.value.sockets {
-                let counters = socket.counters
-                result.datagramsSent += counters.datagrams
-                result.bytesSent += counters.bytes
-                result.sendCalls += counters.calls
-                result.segmentedSendCalls += counters.segmentedCalls
-                result.sendDropsCongested += counters.congested
-                result.sendDropsRefused += counters.refused
-                result.sendDropsTooLarge += counters.tooLarge
-            }
-            return result
-        }.get()
-        return result ?? Statistics()
+        (try? await eventLoop.submit { self.counters }.get()) ?? Statistics()
+    }
+
+    /// On the event loop only.
+    var counters: Statistics {
+        let router = router.value
+        var result = Statistics(reads: router.counters.datagrams, readsUnknown: router.counters.unknown)
+        for socket in router.sockets {
+            let counters = socket.counters
+            result.datagramsSent += counters.datagrams
+            result.bytesSent += counters.bytes
+            result.sendCalls += counters.calls
+            result.segmentedSendCalls += counters.segmentedCalls
+            result.sendDropsCongested += counters.congested
+            result.sendDropsRefused += counters.refused
+            result.sendDropsTooLarge += counters.tooLarge
+        }
+        return result
     }
 
     private static func interfaceAddresses(port: Int, includeLoopback: Bool) throws -> [SocketAddress] {
