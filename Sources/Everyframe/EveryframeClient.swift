@@ -158,10 +158,9 @@ public struct EveryframeClient: Sendable {
 
 extension StreamConfiguration {
     var peerConfiguration: PeerConnection.Configuration {
-        var configuration = PeerConnection.Configuration()
+        var configuration = peer
         // servers on this machine may know no other address
         configuration.includeLoopback = true
-        configuration.iceServers = iceServers
         return configuration
     }
 }
@@ -235,6 +234,7 @@ extension StreamConfiguration {
             guard condition else { throw StreamError(.invalidConfiguration, message) }
         }
         _ = try Signalling(configuration: self).endpoint("")
+        do { try peer.validate() } catch { throw StreamError(.invalidConfiguration, error.detail) }
         func requireQuality(_ quality: Int, in range: ClosedRange<Int>, _ name: String) throws(StreamError) {
             try require(range.contains(quality), "\(name) quality of \(quality) is not between \(range.lowerBound) and \(range.upperBound)")
         }

@@ -76,8 +76,8 @@ public struct StreamConfiguration: Sendable {
     /// The server's base URL, `http://host:port`.
     public var server: String
     public var wire = Wire.everyframe
-    /// STUN servers that tell this machine's address beyond a NAT. None by default: no third party learns of the connection.
-    public var iceServers: [PeerConnection.IceServer] = []
+    /// ICE servers, windows, timers, packet sizes and congestion control of each connection.
+    public var peer = PeerConnection.Configuration()
     /// nil: what the source has, JPEG for pixels.
     public var encoding: Encoding?
     public var output = Output.data

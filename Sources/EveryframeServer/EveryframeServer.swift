@@ -67,7 +67,7 @@ public struct EveryframeServer: Service {
             // the least window of access units allows for so many
             pixelLimit: configuration.limits.pixels, threadsPerDecoder: min(threads, 8))
         hub = FrameHub(configuration: configuration, resources: resources, on: endpoint.eventLoop, logger: log)
-        registry = SessionRegistry(limits: configuration.limits, endpoint: endpoint, resources: resources, hub: hub, logger: log)
+        registry = SessionRegistry(configuration: configuration, endpoint: endpoint, resources: resources, hub: hub, logger: log)
     }
 
     /// Serves until the graceful shutdown of the service group, which finishes what is queued within the configured bound.

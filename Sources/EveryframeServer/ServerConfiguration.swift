@@ -27,6 +27,9 @@ public struct ServerConfiguration: Sendable {
     public var apiKey: String?
     /// STUN and TURN servers that clients of the WHIP route are told (RFC 9725 §4.6), with what they need to know to use them.
     public var iceServers: [PeerConnection.IceServer] = []
+    /// Windows, timers, packet sizes and congestion control of each session's connection. The addresses in it, and the longest message, are those below
+    /// and above.
+    public var peer = PeerConnection.Configuration()
     public var limits = Limits()
 
     public init() {}

@@ -19,6 +19,7 @@ protocol ServedSession: Sendable {
 /// The sessions of a server: it starts, counts and ends them.
 actor SessionRegistry {
     private let limits: ServerConfiguration.Limits
+    private let peer: PeerConnection.Configuration
     private let endpoint: UDPEndpoint
     private let resources: PipelineResources
     private let hub: FrameHub
@@ -32,8 +33,9 @@ actor SessionRegistry {
     private var pending = 0
     private var isShuttingDown = false
 
-    init(limits: ServerConfiguration.Limits, endpoint: UDPEndpoint, resources: PipelineResources, hub: FrameHub, logger: Logger) {
-        self.limits = limits
+    init(configuration: ServerConfiguration, endpoint: UDPEndpoint, resources: PipelineResources, hub: FrameHub, logger: Logger) {
+        limits = configuration.limits
+        peer = configuration.peer
         self.endpoint = endpoint
         self.resources = resources
         self.hub = hub
@@ -114,7 +116,7 @@ actor SessionRegistry {
 
     /// The connection for an offer, with the local description set.
     private func connect(_ offer: String) async throws(HTTPFault) -> PeerConnection {
-        var configuration = PeerConnection.Configuration()
+        var configuration = peer
         configuration.maxMessageSize = limits.messageBytes
         let connection: PeerConnection
         do {

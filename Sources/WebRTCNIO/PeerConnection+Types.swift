@@ -19,10 +19,14 @@ extension PeerConnection {
         public var iceServers: [IceServer] = []
         /// The largest message this side accepts, announced as `max-message-size` (RFC 8841 §6).
         public var maxMessageSize = 64 << 20
-        /// Bytes that wait here for the application before the peer must stop (SCTP's receive window).
+        /// Bytes that wait here for the application before the peer must stop (SCTP's receive window). 8 MiB; 64 KiB to 1 GiB.
         public var receiveWindow = 8 << 20
         /// Bytes of UDP payload that path MTU discovery (RFC 8899) looks for at most. 1200, which every path carries, switches it off.
         public var maximumDatagramSize = 16_373
+        /// Bytes that a channel queues before `send` suspends, unless the channel sets a mark of its own. 4 MiB; 0 to 1 GiB.
+        public var sendBuffer = DataChannel.defaultHighWaterMark
+        public var sctp = Sctp()
+        public var ice = Ice()
         /// Also offer the loopback addresses; ignored when an endpoint is given. Without another address they are offered anyway.
         public var includeLoopback = false
         /// Bind to this numeric address only; nil means every address. Ignored when an endpoint is given.

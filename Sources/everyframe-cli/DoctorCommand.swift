@@ -25,6 +25,8 @@ struct DoctorCommand: AsyncParsableCommand {
     var stun: [String] = []
     @Option(help: "A TURN server to try, turn:HOST[:PORT][?transport=tcp] or turns:…; with its user name and credential behind it, parted by commas.")
     var turn: [String] = []
+    @OptionGroup(title: "How the connection behaves")
+    var transport: TransportOptions
     @Option(help: "Seconds that each step may take.")
     var timeout: Int = 10
     @Flag(help: "What was found as JSON, on standard output.")
@@ -32,8 +34,9 @@ struct DoctorCommand: AsyncParsableCommand {
 
     mutating func validate() throws {
         _ = try inRange(timeout, 1...600, "timeout")
+        var peer = PeerConnection.Configuration()
+        try transport.apply(to: &peer)
         do throws(StreamError) { try streamConfiguration().validate() } catch { throw ValidationError(error.detail) }
-        if let url = stun.first(where: { !$0.lowercased().hasPrefix("stun:") }) { throw ValidationError("--stun \(url) is not of the form stun:HOST[:PORT]") }
         _ = try servers()
     }
 
@@ -56,19 +59,14 @@ struct DoctorCommand: AsyncParsableCommand {
     private func streamConfiguration() -> StreamConfiguration {
         var configuration = StreamConfiguration(server: server ?? Environment.text("EVERYFRAME_SERVER") ?? "http://127.0.0.1:9001")
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
-        configuration.iceServers = stun.isEmpty ? [] : [.init(urls: stun)]
+        // `validate()` has looked at it before
+        try? transport.apply(to: &configuration.peer)
+        configuration.peer.iceServers = (try? servers()) ?? []
         return configuration
     }
 
     private func servers() throws -> [PeerConnection.IceServer] {
-        try stun.map { .init(urls: [$0]) }
-            + turn.map { text in
-                let parts = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-                guard let url = parts.first, ["turn:", "turns:"].contains(where: { url.lowercased().hasPrefix($0) }), parts.count == 3 else {
-                    throw ValidationError("--turn is turn:HOST[:PORT],USERNAME,CREDENTIAL")
-                }
-                return .init(urls: [url], username: parts[1], credential: parts[2])
-            }
+        try stun.map { try .init($0, option: "--stun") } + turn.map { try .init($0, option: "--turn") }
     }
 
     private static func line(_ finding: Diagnosis.Finding) -> String {

@@ -37,7 +37,9 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: "Key that clients must show (EVERYFRAME_API_KEY, which keeps it out of process lists; default: none).")
     var apiKey: String?
     @Option(
-        help: "STUN or TURN server that clients of the WHIP route are told: URL or URL,USERNAME,CREDENTIAL; several parted by blanks (EVERYFRAME_ICE_SERVERS).")
+        help:
+            "STUN or TURN server that clients of the WHIP route are told: stun:HOST[:PORT] or turn:HOST[:PORT],USERNAME,CREDENTIAL; several parted by blanks (EVERYFRAME_ICE_SERVERS)."
+    )
     var iceServers: String?
     @Option(help: "Sessions at once (EVERYFRAME_MAX_SESSIONS; default 64).")
     var maxSessions: Int?
@@ -57,6 +59,8 @@ struct ServeCommand: AsyncParsableCommand {
     var idleTimeout: Int?
     @Option(help: "Seconds to finish what is queued when stopped (EVERYFRAME_DRAIN_TIMEOUT; default 10).")
     var drainTimeout: Int?
+    @OptionGroup(title: "How connections behave")
+    var transport: TransportOptions
     @Option(help: "trace, debug, info, notice, warning, error, critical (LOG_LEVEL; default info).")
     var logLevel: LogLevelOption?
 
@@ -110,6 +114,7 @@ struct ServeCommand: AsyncParsableCommand {
         var configuration = ServerConfiguration()
         if let value = host ?? Environment.text("EVERYFRAME_HOST") { configuration.host = value }
         if let value = try port ?? Environment.value("EVERYFRAME_PORT") { configuration.port = try inRange(value, 0...65_535, "port") }
+        try transport.apply(to: &configuration.peer)
         configuration.udpHost = udpHost ?? Environment.text("EVERYFRAME_UDP_HOST")
         if let value = try udpPort ?? Environment.value("EVERYFRAME_UDP_PORT") { configuration.udpPort = try inRange(value, 0...65_535, "udp-port") }
         if let value = model ?? Environment.text("EVERYFRAME_MODEL") { configuration.model = value }
@@ -121,14 +126,7 @@ struct ServeCommand: AsyncParsableCommand {
         }
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
         if let text = iceServers ?? Environment.text("EVERYFRAME_ICE_SERVERS") {
-            configuration.iceServers = try text.split(separator: " ").map { server in
-                let parts = server.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-                let scheme = parts[0].prefix { $0 != ":" }.lowercased()
-                guard ["stun", "stuns", "turn", "turns"].contains(scheme), parts.count == 1 || parts.count == 3 else {
-                    throw ValidationError("--ice-servers: '\(parts[0])' is neither stun:HOST nor turn:HOST,USERNAME,CREDENTIAL")
-                }
-                return parts.count == 3 ? .init(urls: [parts[0]], username: parts[1], credential: parts[2]) : .init(urls: [parts[0]])
-            }
+            configuration.iceServers = try text.split(separator: " ").map { try .init(String($0), option: "--ice-servers") }
         }
         if let value = try maxSessions ?? Environment.value("EVERYFRAME_MAX_SESSIONS") {
             configuration.limits.sessions = try inRange(value, 1...100_000, "max-sessions")

@@ -26,9 +26,15 @@ struct StreamCommand: AsyncParsableCommand {
     @Option(help: "Key for the server (EVERYFRAME_API_KEY).")
     var apiKey: String?
 
-    @Option(help: "A STUN server, stun:HOST[:PORT]; may be given several times. An offer never waits for it, but on servers that know no WHIP.")
+    @Option(
+        help: """
+            A STUN or TURN server, stun:HOST[:PORT] or turn:HOST[:PORT],USERNAME,CREDENTIAL; may be given several times (EVERYFRAME_ICE_SERVERS, parted by \
+            blanks). An offer waits for it only where the server knows no WHIP.
+            """)
     var iceServer: [String] = []
 
+    @OptionGroup(title: "How connections behave")
+    var transport: TransportOptions
     @OptionGroup(title: "How frames travel")
     var travel: TravelOptions
     @OptionGroup(title: "Which frames")
@@ -53,6 +59,9 @@ struct StreamCommand: AsyncParsableCommand {
 
     mutating func validate() throws {
         try travel.check(isStandardInput: video.contains("-"))
+        var peer = PeerConnection.Configuration()
+        try transport.apply(to: &peer)
+        _ = try iceServers()
         try output.check(isSeveral: Self.expanded(video).count > 1)
         do throws(StreamError) {
             try streamConfiguration().validate()
@@ -96,7 +105,9 @@ struct StreamCommand: AsyncParsableCommand {
     private func streamConfiguration() -> StreamConfiguration {
         var configuration = StreamConfiguration(server: server ?? Environment.text("EVERYFRAME_SERVER") ?? "http://127.0.0.1:9001")
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
-        if !iceServer.isEmpty { configuration.iceServers = [.init(urls: iceServer)] }
+        // `validate()` has looked at it before
+        try? transport.apply(to: &configuration.peer)
+        configuration.peer.iceServers = (try? iceServers()) ?? []
         travel.apply(to: &configuration)
         choice.apply(to: &configuration)
         output.apply(to: &configuration)
@@ -104,6 +115,11 @@ struct StreamCommand: AsyncParsableCommand {
         configuration.timeouts.stall = .seconds(stallTimeout)
         configuration.timeouts.resume = .seconds(resumeTimeout)
         return configuration
+    }
+
+    private func iceServers() throws -> [PeerConnection.IceServer] {
+        let variable = Environment.text("EVERYFRAME_ICE_SERVERS")?.split(separator: " ").map(String.init) ?? []
+        return try (iceServer.isEmpty ? variable : iceServer).map { try .init($0, option: "--ice-server") }
     }
 
     /// Patterns that the shell left alone.

@@ -84,6 +84,27 @@ import Testing
         }
     }
 
+    @Test("--transport reaches the connections of the server, the doctor and a stream, and what is wrong with it is a usage error")
+    func transport() async throws {
+        try await withServer("synthetic:0", ["--transport", "mtu=1200", "--transport", "receive-window=131072"], in: workshop) { server in
+            let (code, steps, ended) = try await examine(server.url, "--transport", "congestion-control=newreno")
+            #expect(code == 0, "\(ended)")
+            #expect(steps["sctp"]?["receive_window"] as? Int ?? .max <= 131_072)
+            try workshop.video("video.mp4", frames: 10)
+            let stream = try await Program.run(
+                ["stream", "video.mp4", "--server", server.url, "--transport", "congestion-control=cubic", "--transport", "mtu=1200", "--summary", "s.json"],
+                in: workshop)
+            #expect(stream.code == 0, "\(stream)")
+            let stats = try workshop.json("s.json")["webrtc_stats"] as? [String: [String: Any]]
+            let settings = (stats?["S"]?["everyframe"] as? [String: Any])?["settings"] as? [String: Any]
+            #expect(settings?["congestionControl"] as? String == "cubic" && settings?["maximumDatagramSize"] as? Int == 1200)
+        }
+        for command in [["serve"], ["stream", "x.mp4"], ["doctor"]] {
+            let ended = try await Program.run(command + ["--transport", "rto-min=0"], in: workshop)
+            #expect(ended.code == 64 && ended.errors.contains("rto-min '0' is not between 1 and 60000 ms"), "\(ended)")
+        }
+    }
+
     @Test("STUN: one that answers, and one that does not")
     func stun() async throws {
         try await withServer("synthetic:0", in: workshop) { server in

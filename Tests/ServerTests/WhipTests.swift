@@ -163,7 +163,7 @@ import WebRTCNIO
         let port = silent.localAddress?.port ?? 0
         try await withServer { server in
             var configuration = StreamConfiguration(server: server.url)
-            configuration.iceServers = [.init(urls: ["stun:127.0.0.1:\(port)"])]
+            configuration.peer.iceServers = [.init(urls: ["stun:127.0.0.1:\(port)"])]
             let peer = try await PeerConnection(configuration: configuration.peerConfiguration)
             _ = try await peer.createDataChannel(Lane.control.label, .init(protocol: Lane.subprotocol))
             let answer = try await Signalling(configuration: configuration).negotiate(peer, declaredFPS: nil)

@@ -1,5 +1,6 @@
 package import Ciphers
 package import DTLS
+package import ICE
 package import NIOCore
 import SCTP
 package import Wire
@@ -12,6 +13,9 @@ package struct PeerConfiguration: Sendable {
     package var receiveWindow = 8 << 20
     /// Bytes of UDP payload that path MTU discovery looks for at most; 1200 switches it off. Four of 16,373 fill one segmented send.
     package var maximumDatagramSize = 16_373
+    package var sctp = SctpSettings()
+    /// Changes ICE's timers before the agent is made.
+    package var tuneIce: @Sendable (inout IceAgent.Configuration) -> Void = { _ in }
     package var stunServers: [TransportAddress] = []
     package var isLite = false
     package var dtls = DTLSConfiguration()
@@ -21,6 +25,37 @@ package struct PeerConfiguration: Sendable {
     package init(certificate: Certificate, cookieKey: [UInt8]) {
         self.certificate = certificate
         cookieAuthenticator = { HMAC.authenticationCode(.sha256, of: $0, key: cookieKey) }
+    }
+}
+
+/// What drivers may change of SCTP; the defaults are SCTP's.
+package struct SctpSettings: Sendable {
+    /// By name.
+    package var congestionControl: String
+    package var initialRetransmissionTimeout: Duration
+    package var minimumRetransmissionTimeout: Duration
+    package var maximumRetransmissionTimeout: Duration
+    package var sackDelay: Duration
+    /// Packets of the base size that one `poll` writes.
+    package var packetsPerBurst: Int
+
+    package init() {
+        let standard = SCTP.Configuration()
+        congestionControl = standard.congestionControl.rawValue
+        initialRetransmissionTimeout = standard.initialRetransmissionTimeout
+        minimumRetransmissionTimeout = standard.minimumRetransmissionTimeout
+        maximumRetransmissionTimeout = standard.maximumRetransmissionTimeout
+        sackDelay = standard.sackDelay
+        packetsPerBurst = standard.maximumBytesPerPoll / standard.basePacketSize
+    }
+
+    func apply(to configuration: inout SCTP.Configuration) {
+        configuration.congestionControl = CongestionControl(rawValue: congestionControl) ?? configuration.congestionControl
+        configuration.initialRetransmissionTimeout = initialRetransmissionTimeout
+        configuration.minimumRetransmissionTimeout = minimumRetransmissionTimeout
+        configuration.maximumRetransmissionTimeout = maximumRetransmissionTimeout
+        configuration.sackDelay = sackDelay
+        configuration.maximumBytesPerPoll = packetsPerBurst * configuration.basePacketSize
     }
 }
 

@@ -155,6 +155,7 @@ extension PeerEngine {
     private mutating func startIce(isControlling: Bool, at now: Instant) {
         guard ice == nil else { return }
         var settings = IceAgent.Configuration(isControlling: isControlling, localCredentials: signalling.credentials)
+        configuration.tuneIce(&settings)
         settings.isLite = configuration.isLite
         settings.stunServers = stunServers
         ice = IceAgent(configuration: settings, generator: generator)

@@ -143,12 +143,22 @@ extension PeerEngine {
         stats.everyframe.timeouts = sctp.timeouts
         stats.everyframe.tailProbes = sctp.tailProbes
         stats.everyframe.recoveries = sctp.recoveries
+        stats.everyframe.spuriousRecoveries = sctp.spuriousRecoveries
+        stats.everyframe.spuriousTimeouts = sctp.spuriousTimeouts
         stats.everyframe.duplicatesReceived = sctp.duplicatesReceived
         stats.everyframe.pathProbes = sctp.pathProbes
         stats.everyframe.blackHoles = sctp.blackHoles
         stats.everyframe.sacksSent = sctp.sacksSent
         stats.everyframe.sacksReceived = sctp.sacksReceived
         stats.everyframe.discarded = .init(countersOf: sctp.drops)
+        stats.everyframe.settings.congestionControl = configuration.sctp.congestionControl
+        stats.everyframe.settings.receiveWindow = configuration.receiveWindow
+        stats.everyframe.settings.maximumDatagramSize = configuration.maximumDatagramSize
+        stats.everyframe.settings.initialRetransmissionTimeout = configuration.sctp.initialRetransmissionTimeout.inStatsSeconds
+        stats.everyframe.settings.minimumRetransmissionTimeout = configuration.sctp.minimumRetransmissionTimeout.inStatsSeconds
+        stats.everyframe.settings.maximumRetransmissionTimeout = configuration.sctp.maximumRetransmissionTimeout.inStatsSeconds
+        stats.everyframe.settings.sackDelay = configuration.sctp.sackDelay.inStatsSeconds
+        stats.everyframe.settings.packetsPerBurst = configuration.sctp.packetsPerBurst
         return stats
     }
 

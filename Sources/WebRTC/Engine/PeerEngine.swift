@@ -75,6 +75,7 @@ package struct PeerEngine: ~Copyable {
         var sctp = SCTP.Configuration()
         sctp.maximumMessageSize = configuration.maximumMessageSize
         sctp.receiveWindow = configuration.receiveWindow
+        configuration.sctp.apply(to: &sctp)
         // a record holds 2^14 bytes (RFC 5246 §6.2.1)
         sctp.maximumPacketSize = max(sctp.basePacketSize, min(configuration.maximumDatagramSize - DTLSEngine.greatestOverhead, 1 << 14))
         channels = DataChannelEngine(configuration: sctp, generator: generator, cookieAuthenticator: configuration.cookieAuthenticator)

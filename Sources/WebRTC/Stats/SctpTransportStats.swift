@@ -87,6 +87,9 @@ public struct SctpTransportStats: Stats {
         public var tailProbes = 0
         /// Times that loss was found and the window reduced.
         public var recoveries = 0
+        /// Of the recoveries and time-outs, those that were undone: what was taken for lost had only been late.
+        public var spuriousRecoveries = 0
+        public var spuriousTimeouts = 0
         /// Chunks that arrived more than once.
         public var duplicatesReceived = 0
         /// RFC 8899: packets that tried a larger size, and times that large packets had to be given up again.
@@ -96,6 +99,23 @@ public struct SctpTransportStats: Stats {
         public var sacksReceived = 0
         /// What was thrown away, by reason.
         public var discarded: [String: Int] = [:]
+        public var settings = Settings()
+    }
+
+    /// What the association was told to do, in the units of the rest.
+    public struct Settings: Hashable, Sendable, Codable {
+        /// `bbr`, `cubic`, `newreno`.
+        public var congestionControl = ""
+        /// Bytes.
+        public var receiveWindow = 0
+        /// Bytes of UDP payload that are looked for at most.
+        public var maximumDatagramSize = 0
+        /// Seconds.
+        public var initialRetransmissionTimeout = 0.0
+        public var minimumRetransmissionTimeout = 0.0
+        public var maximumRetransmissionTimeout = 0.0
+        public var sackDelay = 0.0
+        public var packetsPerBurst = 0
     }
 
     init(id: String, timestamp: Double, transportId: String) {

@@ -11,7 +11,7 @@ final class ChannelRecord {
     var isOpen: Bool
     /// Set when the channel is over; `closed` where it ended in order.
     var end: DataChannelError?
-    var highWaterMark = DataChannel.defaultHighWaterMark
+    var highWaterMark: Int
     var handler: (@Sendable (DataChannel.Message) -> Void)?
     /// Messages that nobody took yet: bounded by the receive window, since only taking them is reported to SCTP.
     var queue = CircularBuffer<(message: DataChannel.Message, bytes: Int)>()
@@ -26,7 +26,10 @@ final class ChannelRecord {
     var hooks: ChannelHooks?
     var reportedAmount = 0
 
-    init(isOpen: Bool) { self.isOpen = isOpen }
+    init(isOpen: Bool, highWaterMark: Int) {
+        self.isOpen = isOpen
+        self.highWaterMark = highWaterMark
+    }
 }
 
 extension Session {
@@ -48,7 +51,7 @@ extension Session {
         } catch {
             throw error == .closed ? DataChannelError(.closed) : DataChannelError(.invalidOptions, "\(error)")
         }
-        channels[handle] = ChannelRecord(isOpen: engine.state(of: handle) == .open)
+        channels[handle] = ChannelRecord(isOpen: engine.state(of: handle) == .open, highWaterMark: configuration.sendBuffer)
         setNeedsFlush()
         return handle
     }

@@ -55,15 +55,14 @@ actor Session {
     }
 
     init(configuration: PeerConnection.Configuration, endpoint: UDPEndpoint, ownsEndpoint: Bool, logger: Logger?) throws {
+        try configuration.validate()
         var settings: PeerConfiguration
         do {
             settings = try PeerConfiguration.standard()
         } catch {
             throw PeerConnectionError(.dtlsFailed, "no certificate: \(error)")
         }
-        settings.maximumMessageSize = configuration.maxMessageSize
-        settings.receiveWindow = configuration.receiveWindow
-        settings.maximumDatagramSize = configuration.maximumDatagramSize
+        configuration.apply(to: &settings)
         self.configuration = configuration
         self.endpoint = endpoint
         self.ownsEndpoint = ownsEndpoint
@@ -201,7 +200,7 @@ actor Session {
             engine.closeChannel(handle, at: now)
             return
         }
-        channels[handle] = ChannelRecord(isOpen: true)
+        channels[handle] = ChannelRecord(isOpen: true, highWaterMark: configuration.sendBuffer)
         var publicOptions = DataChannel.Options(
             ordered: options.ordered, maxPacketLifeTime: options.maxPacketLifeTime, maxRetransmits: options.maxRetransmits, protocol: options.subprotocol)
         publicOptions.id = engine.streamID(of: handle)
