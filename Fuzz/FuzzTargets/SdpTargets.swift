@@ -9,6 +9,10 @@ extension FuzzTarget {
         let text = sdp.text
         let again = try? SDP(parsing: text)
         require(again?.text == text, "a description changes when it is written and read")
+        if let fragment = try? TrickleFragment(sdp), fragment.candidates.count <= SDP.Limits.candidatesPerSection {
+            require((try? TrickleFragment(parsing: fragment.text)) == fragment, "a fragment changes when it is written and read")
+            if let restarted = sdp.restarted(by: fragment) { _ = try? SDP(parsing: restarted.text).dataSession(of: .offer) }
+        }
         for kind in [SessionDescription.Kind.offer, .answer] {
             guard let session = try? sdp.dataSession(of: kind) else { continue }
             for candidate in session.candidates { _ = try? IceCandidate(sdp: candidate) }

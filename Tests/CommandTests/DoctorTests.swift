@@ -71,9 +71,9 @@ import Testing
     func noUDP() async throws {
         try await withServer("synthetic:0", in: workshop) { server in
             // a proxy that lets HTTP through, and names port 9 for every candidate in it
-            let proxy = try RewritingProxy(to: server.port) {
-                $0.replacingOccurrences(of: #"(udp \d+ [0-9.]+) \d+ typ"#, with: "$1 9 typ", options: .regularExpression)
-            }
+            let proxy = try RewritingProxy(
+                to: server.port,
+                body: { $0.replacingOccurrences(of: #"(udp \d+ [0-9.]+) \d+ typ"#, with: "$1 9 typ", options: .regularExpression) })
             defer { proxy.stop() }
             let (code, steps, ended) = try await examine(proxy.url)
             #expect(code == 75, "\(ended)")
@@ -81,6 +81,19 @@ import Testing
             #expect(steps["udp"]?["outcome"] as? String == "failed" && (steps["udp"]?["checks_sent"] as? Int ?? 0) > 0)
             #expect((steps["udp"]?["advice"] as? String)?.contains("--udp-port") == true)
             #expect(steps["dtls"]?["outcome"] as? String == "skipped")
+        }
+    }
+
+    @Test("A server without WHIP: the doctor says so, and a stream goes by the JSON route")
+    func withoutWhip() async throws {
+        try await withServer("synthetic:0", in: workshop) { server in
+            let proxy = try RewritingProxy(to: server.port, head: { $0.replacing("POST /whip ", with: "POST /nothing ") })
+            defer { proxy.stop() }
+            let (code, steps, ended) = try await examine(proxy.url)
+            #expect(code == 0 && steps["signalling"]?["whip"] as? Bool == false && steps["throughput"]?["outcome"] as? String == "ok", "\(ended)")
+            try workshop.video("video.mp4", frames: 10)
+            let stream = try await Program.run(["stream", "video.mp4", "--server", proxy.url], in: workshop)
+            #expect(stream.code == 0, "\(stream)")
         }
     }
 
@@ -121,12 +134,12 @@ import Testing
     }
 }
 
-/// Passes HTTP messages on, both ways, one request a connection, with a change of their bodies.
+/// Passes HTTP messages on, both ways, one request a connection, with a change of their heads or bodies.
 private final class RewritingProxy: Sendable {
     let url: String
     private let socket: Int32
 
-    init(to port: Int, _ change: @escaping @Sendable (String) -> String) throws {
+    init(to port: Int, head: @escaping @Sendable (String) -> String = { $0 }, body: @escaping @Sendable (String) -> String = { $0 }) throws {
         let (socket, own) = try listeningSocket(SOCK_STREAM)
         self.socket = socket
         url = "http://127.0.0.1:\(own)"
@@ -138,17 +151,17 @@ private final class RewritingProxy: Sendable {
                 defer { close(server) }
                 guard withLoopback(UInt16(port), { connect(server, $0, $1) }) == 0 else { continue }
                 guard let request = readMessage(client) else { continue }
-                Self.send(request, to: server, change)
+                Self.send(request, to: server, head, body)
                 guard let answer = readMessage(server) else { continue }
-                Self.send(answer, to: client, change)
+                Self.send(answer, to: client, head, body)
             }
         }
     }
 
-    private static func send(_ message: String, to socket: Int32, _ change: (String) -> String) {
+    private static func send(_ message: String, to socket: Int32, _ changeHead: (String) -> String, _ changeBody: (String) -> String) {
         let parts = message.components(separatedBy: "\r\n\r\n")
-        let body = change(parts.dropFirst().joined(separator: "\r\n\r\n"))
-        let head = parts[0].components(separatedBy: "\r\n")
+        let body = changeBody(parts.dropFirst().joined(separator: "\r\n\r\n"))
+        let head = changeHead(parts[0]).components(separatedBy: "\r\n")
             .filter { !["content-length", "connection", "transfer-encoding"].contains($0.prefix { $0 != ":" }.lowercased()) }
         let text = head.joined(separator: "\r\n") + "\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n" + body
         _ = text.withCString { Glibc.send(socket, $0, strlen($0), Int32(MSG_NOSIGNAL)) }

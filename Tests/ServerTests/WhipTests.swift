@@ -157,6 +157,54 @@ import WebRTCNIO
         }
     }
 
+    @Test("RFC 9725 §4.6: the client reads the links to ICE servers, and no others")
+    func links() {
+        let whole = WhipClient.iceServer(
+            "<turn:t.example.net?transport=udp>; rel=\"ice-server\"; username=\"a\\\"b;c\"; credential=\"x\"; credential-type=\"password\"")
+        #expect(whole?.urls == ["turn:t.example.net?transport=udp"] && whole?.username == "a\"b;c" && whole?.credential == "x")
+        #expect(WhipClient.iceServer("<stun:s.example.net>; rel=ice-server")?.urls == ["stun:s.example.net"])
+        for other in [
+            "", "<", "<>", "stun:x; rel=ice-server", "<https://example.net>; rel=\"next\"", "<stun:x>", "<stun:x>; rel", "<stun:x>; rel=\"ice-server",
+        ] {
+            let server = WhipClient.iceServer(other)
+            #expect(server == nil || other.hasSuffix("rel=\"ice-server"), "\(other)")
+        }
+    }
+
+    @Test("docs/protocol.md, section 10: the probe channel answers, counts, and sends no more than its bound")
+    func probe() async throws {
+        try await withServer { server in
+            let peer = try await peer()
+            let channel = try await peer.createDataChannel(ProbeMessage.label, .init(protocol: ProbeMessage.subprotocol))
+            try await peer.setLocalDescription(peer.createOffer())
+            let answer = try await server.request("POST", "/whip", headers: Self.sdp, body: try await peer.gatheringComplete().sdp)
+            try await peer.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer.body))
+            var messages = channel.messages.makeAsyncIterator()
+            for nonsense in ["", "ping", "ping x", "ping -1", "pong 1", "sent 5", "send", "more words than two"] { try await channel.send(nonsense) }
+            try await channel.send(ByteBuffer(repeating: 1, count: 100_000))
+            try await channel.send("count")
+            #expect(try await messages.next() == .text("received 100000"), "and nothing before it")
+            try await channel.send("ping 7")
+            #expect(try await messages.next() == .text("pong 7"))
+            // far more than there is, twice
+            var bytes = 0
+            for expected in ["sent \(ProbeMessage.maximumBytes)", "sent 0"] {
+                try await channel.send("send \(1 << 40)")
+                reading: while let message = try await messages.next() {
+                    switch message {
+                    case .binary(let part): bytes += part.readableBytes
+                    case .text(let text):
+                        #expect(text == expected)
+                        break reading
+                    }
+                }
+            }
+            #expect(bytes == ProbeMessage.maximumBytes)
+            await peer.close()
+            await server.waitUntilEmpty()
+        }
+    }
+
     @Test("A STUN server that never answers keeps no job waiting")
     func silentStun() async throws {
         let silent = try await DatagramBootstrap(group: MultiThreadedEventLoopGroup.singleton).bind(host: "127.0.0.1", port: 0).get()
