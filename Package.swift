@@ -83,7 +83,7 @@ let testTargets: [Target] = [
     tests("CiphersTests", ["Wire", "Ciphers", nioCore]),
     tests("ICETests", ["Wire", "Ciphers", "ICE", "NetworkSimulator", nioCore]),
     tests("DTLSTests", ["Wire", "Ciphers", "DTLS", "NetworkSimulator", nioCore]),
-    tests("SCTPTests", ["Wire", "SCTP", "NetworkSimulator", nioCore]),
+    tests("SCTPTests", ["Wire", "SCTP", "NetworkSimulator", "CongestionLab", nioCore]),
     tests("WebRTCTests", ["Wire", "Ciphers", "WebRTC", "ICE", "DTLS", "SCTP", "NetworkSimulator", nioCore]),
     tests("WebRTCNIOTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix]),
     tests("FrameTransportTests", ["Wire", "FrameTransport", nioCore], exclude: ["Vectors"]),
@@ -119,6 +119,12 @@ let fuzzer: Target = .executableTarget(
 let engineBench: Target = .executableTarget(
     name: "engine-bench", dependencies: ["Media", "Inference"], path: "Benchmarks/EngineBench", swiftSettings: house)
 
+// The same for the congestion controllers; the tests judge by it, too.
+let congestionLab: Target = .target(
+    name: "CongestionLab", dependencies: ["Wire", "SCTP", "NetworkSimulator", nioCore], path: "Benchmarks/CongestionLab", swiftSettings: house)
+let congestionBench: Target = .executableTarget(
+    name: "congestion-bench", dependencies: ["CongestionLab", "SCTP"], path: "Benchmarks/CongestionBench", swiftSettings: house)
+
 let package = Package(
     name: "everyframe",
     products: [
@@ -137,5 +143,5 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
     ],
-    targets: doors + rooms + testTargets + [fuzzTargets, engineBench] + (isFuzzing ? [fuzzer] : []),
+    targets: doors + rooms + testTargets + [fuzzTargets, engineBench, congestionLab, congestionBench] + (isFuzzing ? [fuzzer] : []),
     swiftLanguageModes: [.v6])

@@ -81,6 +81,9 @@ package struct Link: Sendable {
         }
     }
 
+    /// The line stands still until then, and what is sent meanwhile waits; needs a rate.
+    package mutating func stall(until time: Instant) { lineFreeAt = max(lineFreeAt, time) }
+
     /// The next datagram that has arrived by `now`.
     package mutating func receive(at now: Instant) -> ByteBuffer? {
         guard let first = inFlight.first, first.due <= now else { return nil }

@@ -123,7 +123,7 @@ extension Association {
     /// What was taken for lost had only been late (RFC 3708 and RFC 5682, adapted): windows are as if nothing had been.
     private mutating func undoWhatWasNone(at now: Instant) {
         if detector.isTimeoutSpurious {
-            detector.timeoutIsOver()
+            detector.timeoutWasNone()
             counters.spuriousTimeouts += 1
             inFlight.findAll()
             congestion.undo(at: now)

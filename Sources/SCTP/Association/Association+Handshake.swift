@@ -154,7 +154,7 @@ extension Association {
         if state == .closed {
             localTag = cookie.localTag
             adopt(cookie)
-            establish(at: now)
+            establish(by: cookie, at: now)
             return true
         }
         let isLocal = cookie.localTag == localTag
@@ -163,7 +163,7 @@ extension Association {
         if isLocal, state == .cookieWait || state == .cookieEchoed {
             // B, and D before the handshake is over
             if !isPeer || state == .cookieWait { adopt(cookie) }
-            establish(at: now)
+            establish(by: cookie, at: now)
             return true
         }
         if isLocal && isPeer {
@@ -193,6 +193,7 @@ extension Association {
         adopt(cookie)
         events.append(.restarted)
         state = .established
+        makeCongestionController()
         sendCookieAck()
         startHeartbeat(at: now)
         startPathSearch(at: now)
@@ -261,8 +262,10 @@ extension Association {
         lostBefore = inFlight.delivery.lost
     }
 
-    private mutating func establish(at now: Instant) {
+    private mutating func establish(by cookie: StateCookie, at now: Instant) {
         sendCookieAck()
+        // a cookie is as old as the way there and back; each INIT ACK has its own
+        if roundTrip.smoothed == nil { roundTrip.sample(now - cookie.createdAt, at: now) }
         enterEstablished(at: now)
     }
 

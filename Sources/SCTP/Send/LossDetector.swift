@@ -65,7 +65,10 @@ struct LossDetector {
         }
         if chunk.transmissions > 1 {
             // RFC 8985 §6.2 step 2: too soon to be the answer to the retransmission
-            if let minimum, sackAt - chunk.sentAt < minimum { return found(tsn) }
+            if let minimum, sackAt - chunk.sentAt < minimum {
+                if timedOutAt != nil { isTimeoutSpurious = true }
+                return found(tsn)
+            }
         } else {
             if tsn < highestBefore { reorderingSeen = true }
             sampleSentAt = sampleSentAt.map { max($0, chunk.sentAt) } ?? chunk.sentAt
@@ -103,6 +106,12 @@ struct LossDetector {
         timedOutAt = now
         isTimeoutSpurious = false
         suspicionIsOver()
+    }
+
+    /// The time-out was none: what was taken for the answer to the retransmission was late, too, and tells nothing of the order.
+    mutating func timeoutWasNone() {
+        serial = 0
+        timeoutIsOver()
     }
 
     mutating func timeoutIsOver() {
