@@ -9,15 +9,22 @@ enum CongestionBench {
         LabPath(roundTripTime: 300, loss: 2), LabPath(loss: 5), LabPath(rate: 20, loss: 10), LabPath(rate: 20, loss: 20),
         LabPath(queue: 0.1), LabPath(queue: 4), LabPath(jitter: 10), LabPath(roundTripTime: 2, rate: 1000), LabPath(roundTripTime: 20, rate: 1, queue: 10),
     ]
-    static let shared: [LabPath] = [LabPath(), LabPath(queue: 0.25), LabPath(queue: 4), LabPath(roundTripTime: 20, rate: 100), LabPath(roundTripTime: 100, rate: 20)]
+    static let shared: [LabPath] = [
+        LabPath(), LabPath(queue: 0.25), LabPath(queue: 4), LabPath(roundTripTime: 20, rate: 100), LabPath(roundTripTime: 100, rate: 20),
+    ]
 
     static func main() {
-        print("One flow for 15 s: user data by the link's rate, per cent; milliseconds of queue, median and 95th percentile; chunks sent again. Medians of three.\n")
-        print("| path | " + CongestionControl.allCases.map(\.rawValue).joined(separator: " | ") + " |\n|---|" + CongestionControl.allCases.map { _ in "---|" }.joined())
+        print(
+            "One flow for 15 s: user data by the link's rate, per cent; milliseconds of queue, median and 95th percentile; chunks sent again. Medians of three.\n"
+        )
+        print(
+            "| path | " + CongestionControl.allCases.map(\.rawValue).joined(separator: " | ") + " |\n|---|"
+                + CongestionControl.allCases.map { _ in "---|" }.joined())
         for path in paths {
             let cells = CongestionControl.allCases.map { control in
                 let report = median([control], path, seconds: 15) { $0.utilization }
-                return "\(tenths(100 * report.utilization)) % · \(tenths(report.queueDelay(0.5)))/\(tenths(report.queueDelay(0.95))) · \(report.retransmitted[0])"
+                return
+                    "\(tenths(100 * report.utilization)) % · \(tenths(report.queueDelay(0.5)))/\(tenths(report.queueDelay(0.95))) · \(report.retransmitted[0])"
             }
             print("| \(path) | " + cells.joined(separator: " | ") + " |")
         }
