@@ -79,6 +79,12 @@ struct Routes {
 private struct FaultMiddleware: RouterMiddleware {
     let log: Logger
 
+    /// Whoever knows the name of a WHIP session can end it: no log has it.
+    private static func path(of request: Request) -> String {
+        let prefix = "/\(WhipRoutes.path)/"
+        return request.uri.path.hasPrefix(prefix) ? "\(prefix)…" : request.uri.path
+    }
+
     func handle(
         _ request: Request, context: BasicRequestContext, next: (Request, BasicRequestContext) async throws -> Response
     ) async throws -> Response {
@@ -86,7 +92,7 @@ private struct FaultMiddleware: RouterMiddleware {
             return try await next(request, context)
         } catch let fault as HTTPFault {
             ServerMetrics.requestRefused()
-            log.warning("\(request.method) \(request.uri.path) refused with \(fault.status): \(fault.summary)")
+            log.warning("\(request.method) \(Self.path(of: request)) refused with \(fault.status): \(fault.summary)")
             var response = Response(json: fault.body, status: .init(code: fault.status))
             switch fault {
             case .tooManySessions, .shuttingDown: response.headers[.retryAfter] = "5"
@@ -97,16 +103,16 @@ private struct FaultMiddleware: RouterMiddleware {
             return response
         } catch let error as HTTPError {
             ServerMetrics.requestRefused()
-            log.debug("\(request.method) \(request.uri.path) refused with \(error.status.code)")
+            log.debug("\(request.method) \(Self.path(of: request)) refused with \(error.status.code)")
             let isUnknown = error.status == .notFound || error.status == .methodNotAllowed
             let status = isUnknown ? .notFound : error.status
             return Response(json: ["detail": .string(status.reasonPhrase)], status: status)
         } catch is NIOTooManyBytesError {
             ServerMetrics.requestRefused()
-            log.warning("\(request.method) \(request.uri.path) refused with 413: the body is too large")
+            log.warning("\(request.method) \(Self.path(of: request)) refused with 413: the body is too large")
             return Response(json: ["detail": "Request Entity Too Large"], status: .contentTooLarge)
         } catch {
-            log.error("\(request.method) \(request.uri.path) failed: \(error)")
+            log.error("\(request.method) \(Self.path(of: request)) failed: \(error)")
             return Response(json: ["message": "Internal error."], status: .internalServerError)
         }
     }

@@ -67,6 +67,20 @@ import Testing
         try await server.stop()
     }
 
+    @Test("The name of a WHIP session, with which it can be ended, is in no log")
+    func secretName() async throws {
+        try await withServer("synthetic:0", ["--log-level", "debug"], in: workshop) { server in
+            let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            defer { close(socket) }
+            try #require(withLoopback(UInt16(server.port)) { connect(socket, $0, $1) } == 0)
+            let request = "DELETE /whip/0123456789secret HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            _ = request.withCString { send(socket, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+            #expect(readMessage(socket)?.hasPrefix("HTTP/1.1 404") == true)
+            try await eventually("the refusal is told") { server.program.errors.contains("DELETE /whip/… refused with 404") }
+            #expect(!server.program.errors.contains("0123456789secret"))
+        }
+    }
+
     @Test("UDP is blocked: the addresses that each end is told are those where nobody is")
     func noUDP() async throws {
         try await withServer("synthetic:0", in: workshop) { server in
