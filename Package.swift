@@ -93,8 +93,8 @@ let testTargets: [Target] = [
     tests(
         "ServerTests",
         [
-            "EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "FrameTransport", "Media", "Inference", nioCore, nioPosix, logging, lifecycle,
-            metrics,
+            "EveryframeServer", "Everyframe", "WebRTC", "WebRTCNIO", "Wire", "Ciphers", "ICE", "FrameTransport", "Media", "Inference", nioCore, nioPosix,
+            logging, lifecycle, metrics,
         ]),
     // depends on the program so that it is built: the tests run it as users do
     tests("CommandTests", ["everyframe-cli"]),

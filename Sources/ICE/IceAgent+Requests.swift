@@ -20,6 +20,7 @@ extension IceAgent {
             handleResponse(message, path: path, at: now)
         case .indication:
             // RFC 8445 §11: a keepalive, and unauthenticated
+            counters.indications += 1
             return
         }
         update(at: now)

@@ -122,6 +122,11 @@ package struct IceAgent: ~Copyable, Sendable {
         if state == .disconnected { update(at: now) }
     }
 
+    /// Whether the peer has shown that it is at the other end of `path`: an authenticated check of its came along it, or it answered one of ours there.
+    package func hasHeardPeer(along path: NetworkPath) -> Bool {
+        path == selectedPath || pairs.contains { $0.path == path && $0.lastReceived != nil } || earlyChecks.contains { $0.path == path }
+    }
+
     /// Forgets everything and sends nothing any more.
     package mutating func close(at now: Instant) {
         guard state != .closed else { return }

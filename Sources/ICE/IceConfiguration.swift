@@ -68,6 +68,7 @@ extension IceAgent {
         /// Answered with 420.
         package var unknownAttributes = 0
         package var unknownMethod = 0
+        package var indications = 0
         package var unmatchedResponses = 0
         package var unauthenticatedErrors = 0
         package var asymmetricResponses = 0

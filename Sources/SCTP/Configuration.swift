@@ -57,8 +57,10 @@ package struct Configuration: Sendable {
 
     /// Out-of-order ranges remembered of the peer's TSNs; beyond it data is dropped and sent again.
     package var maximumGaps = 4096
-    /// Channels that a peer may have open at once.
-    package var maximumChannels = 65_535
+    /// Channels that may be open at once when the peer opens one more; a channel that it opens beyond is closed again.
+    package var maximumChannels = 4096
+    /// Bytes that the labels and protocols of the peer's channels may take together; each may have 65,535 (RFC 8832 §5.1).
+    package var maximumNameBytes = 1 << 20
 
     package init() {}
 }

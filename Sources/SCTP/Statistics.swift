@@ -14,8 +14,24 @@ package struct DropCounters: Hashable, Sendable {
     package var windowExceeded = 0
     package var tooManyGaps = 0
     package var staleSack = 0
+    /// FORWARD-TSN over what has arrived or was given up before.
+    package var staleForwardTSN = 0
+    /// RE-CONFIG requests whose number is not the next one.
+    package var staleRequest = 0
+    /// RE-CONFIG requests that did not wait for an answer.
+    package var floodedRequest = 0
+    /// Answers that were not given, since too many were owed at once.
+    package var suppressedAnswer = 0
+    /// Data channel messages that are none.
     package var malformedMessage = 0
+    /// DATA_CHANNEL_OPEN on a stream that is not free or not the peer's to open.
     package var illegalOpen = 0
+    /// DATA_CHANNEL_OPEN beyond the number of channels, or of bytes of their names.
+    package var tooManyChannels = 0
+    /// DATA_CHANNEL_ACK that nobody waits for.
+    package var unexpectedAcknowledgement = 0
+    /// What no conforming peer does; the association ended with it.
+    package var violation = 0
 
     package init() {}
 }

@@ -1,4 +1,5 @@
 import Ciphers
+import DTLS
 import NIOCore
 import NetworkSimulator
 import Testing
@@ -218,6 +219,37 @@ import Wire
         try pair.left.engine.send(payload(10, seed: 1), isText: false, on: channel, at: pair.now)
         let isThere = pair.run(for: .seconds(5)) { $0.right.messages.count == 1 }
         #expect(isThere)
+    }
+
+    @Test("DTLS along a path on which ICE has not heard the peer reaches no handshake: neither early, nor later, nor from the peer's own host")
+    func strangers() throws {
+        let pair = try PeerPair(seed: 91)
+        // a ClientHello that a server would answer
+        var hello = PacketBatch()
+        var client = try DTLSEngine(role: .client, certificate: Certificate.selfSigned(), remoteFingerprints: [Certificate.selfSigned().fingerprint])
+        client.start(at: pair.now)
+        _ = client.poll(into: &hello)
+        let datagram = try hello.packet(0).orThrow()
+        let hosts = [pair.left.address.withPort(9), TransportAddress(ip: .v4(0x0A00_0063), port: 1000)]
+        func flood() {
+            for host in hosts {
+                for _ in 0..<50 {
+                    pair.right.engine.handle(datagram, path: NetworkPath(local: pair.right.address, remote: host), at: pair.now)
+                    pair.left.engine.handle(datagram, path: NetworkPath(local: pair.left.address, remote: host), at: pair.now)
+                }
+            }
+        }
+        flood()
+        try pair.negotiate()
+        flood()
+        for _ in 0..<20 {
+            _ = pair.run(for: .milliseconds(2))
+            flood()
+        }
+        let isConnected = pair.run(for: .seconds(10)) { $0.left.engine.state == .connected && $0.right.engine.state == .connected }
+        #expect(isConnected)
+        #expect(pair.right.engine.counters.unproved == 2200 && pair.left.engine.counters.unproved == 2200)
+        #expect(pair.right.engine.counters.early == 0 && pair.left.engine.counters.early == 0)
     }
 
     @Test("RFC 8829 §3.2: verbs that do not fit the state are refused")

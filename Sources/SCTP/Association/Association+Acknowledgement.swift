@@ -139,8 +139,8 @@ extension Association {
         let hasData = !inFlight.sent.isEmpty || !inFlight.lost.isEmpty
         guard state.hasPeer, hasData || advancedPoint > inFlight.cumulative else { return }
         counters.timeouts += 1
-        // §6.1 A: probes of a closed window do not count as long as the peer answers
-        let isWindowProbe = peerWindow == 0 && heardSinceTimeout
+        // §6.1 A: probes of a window that is closed, or too small for them, do not count as long as the peer answers
+        let isWindowProbe = heardSinceTimeout && peerWindow < longestFragment
         heardSinceTimeout = false
         if !isWindowProbe {
             errorCount += 1

@@ -114,6 +114,10 @@ extension Association {
         guard let cookie = chunk.stateCookie else {
             return abort(ErrorCause(code: ErrorCause.missingParameter), reporting: .invalidParameters)
         }
+        // it goes back in one packet that every path carries
+        guard cookie.readableBytes <= configuration.basePacketSize - CommonHeader.size - 4 else {
+            return abort(ErrorCause(code: ErrorCause.invalidParameter), reporting: .invalidParameters)
+        }
         capabilities = Capabilities(peer: chunk, configuration: configuration)
         prepare(
             peerInitialTSN: chunk.initialTSN, peerWindow: chunk.receiverWindow, peerInboundStreams: chunk.inboundStreams)

@@ -88,6 +88,11 @@ extension Association {
             isFirst = false
             if state == .ended { break }
         }
+        if let number = skippedTo {
+            // once a packet, however many such chunks it has
+            skippedTo = nil
+            reassembly.dropUnordered(upTo: number)
+        }
         if hadData { sackSchedule.packetReceived(at: now, delay: configuration.sackDelay) }
         armSack()
     }
@@ -219,17 +224,23 @@ extension Association {
         }
         let number = tracker.unwrap(chunk.cumulative)
         sackSchedule.requestImmediately()
-        guard number > tracker.cumulative else { return }
+        guard number > tracker.cumulative else {
+            counters.drops.staleForwardTSN += 1
+            return
+        }
         // no honest sender is that far ahead of what we acknowledged
         guard number - tracker.cumulative < 1 << 30 else { return violate() }
         tracker.advance(to: number)
         for skip in chunk.skips where skip.stream < configuration.inboundStreams { reassembly.skip(skip, ready: &ready) }
-        reassembly.dropUnordered(upTo: number)
+        if !interleaved { skippedTo = number }
         handOut()
         performDeferredReset()
     }
 
-    mutating func violate() { abort(ErrorCause(code: ErrorCause.protocolViolation), reporting: .protocolViolation) }
+    mutating func violate() {
+        counters.drops.violation += 1
+        abort(ErrorCause(code: ErrorCause.protocolViolation), reporting: .protocolViolation)
+    }
 
     mutating func armSack() { timers[.sack] = sackSchedule.isDue ? nil : sackSchedule.deadline }
 }

@@ -68,10 +68,10 @@ extension Association {
         if !sackSchedule.duplicates.isEmpty { sack.duplicates = sackSchedule.duplicates }
         if !tracker.ranges.isEmpty {
             let most = room / 4 - sack.duplicates.count
-            for range in tracker.ranges.prefix(most) where range.last - tracker.cumulative <= UInt64(UInt16.max) {
-                sack.gaps.append(
-                    .init(start: UInt16(truncatingIfNeeded: range.first - tracker.cumulative), end: UInt16(truncatingIfNeeded: range.last - tracker.cumulative))
-                )
+            for range in tracker.ranges.prefix(most) {
+                // a block's ends have 16 bits: what lies beyond is told when the gap before it is closed
+                guard let start = UInt16(exactly: range.first - tracker.cumulative) else { break }
+                sack.gaps.append(.init(start: start, end: UInt16(clamping: range.last - tracker.cumulative)))
             }
         }
         writer.makeRoom(SackChunk.size + 4 * (sack.gaps.count + sack.duplicates.count), &batch)

@@ -15,6 +15,8 @@ struct StreamResetState {
     var lastResult: UInt32 = ReconfigurationChunk.Result.nothingToDo
     /// The peer's request whose data has not all arrived (§5.2.2).
     var deferred: (number: UInt32, streams: [UInt16], lastTSN: UInt64)?
+    /// The peer's requests since our last packet.
+    var admitted = 0
 
     var isWaiting: Bool { deferred != nil }
     var isWaitingForData: Bool { !wanted.isEmpty }
@@ -38,6 +40,7 @@ extension Association {
 
     /// Called whenever packets are written: sends a request as soon as one may be sent.
     mutating func progressReset(at now: Instant) {
+        reset.admitted = 0
         guard !reset.wanted.isEmpty, reset.open == nil, state == .established else { return }
         var streams: [UInt16] = []
         // as many as fit in one packet
@@ -101,7 +104,16 @@ extension Association {
 
     /// §5.2.1: the next number is new, the last one is asked again.
     private mutating func admit(_ request: UInt32) -> Bool {
-        if request == reset.expectedRequest { return true }
+        if request == reset.expectedRequest {
+            // §5.1.1: a peer waits for the answer before it asks for more, and asks for two things at most (§3.1)
+            guard reset.admitted < 2 else {
+                counters.drops.floodedRequest += 1
+                return false
+            }
+            reset.admitted += 1
+            return true
+        }
+        counters.drops.staleRequest += 1
         if request == reset.expectedRequest &- 1 {
             sendReconfiguration(.response(request: request, result: reset.lastResult))
         } else {

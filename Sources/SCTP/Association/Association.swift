@@ -120,6 +120,8 @@ struct Association: ~Copyable {
     var reassembly: Reassembly
     var sackSchedule = SackSchedule()
     var ready = Queue<ReceivedMessage>()
+    /// What the packet being read gave up.
+    var skippedTo: UInt64?
     /// Messages handed out and not yet consumed, with their overhead.
     var deliveredCharge = 0
 
@@ -244,7 +246,10 @@ struct Association: ~Copyable {
 
     mutating func enqueueControl(_ chunk: ControlChunk) {
         // replies to a flood are not owed
-        guard control.count < 64 else { return }
+        guard control.count < 64 else {
+            counters.drops.suppressedAnswer += 1
+            return
+        }
         control.append(chunk)
     }
 

@@ -31,6 +31,8 @@ package struct ChannelParameters: Hashable, Sendable {
         self.priority = priority
         self.negotiatedID = negotiatedID
     }
+
+    var nameBytes: Int { label.utf8.count + subprotocol.utf8.count }
 }
 
 /// The life of a data channel as the W3C names it.

@@ -21,7 +21,7 @@ extension DataChannelEngine {
             events.append(.allAcknowledged(channel.handle))
         case .incomingReset(let streams):
             if streams.isEmpty {
-                for index in channels.indices { incomingReset(index, at: now) }
+                for index in channels.indices where channels[index]?.incomingIsReset == false { incomingReset(index, at: now) }
             } else {
                 for stream in streams { if let index = byStream[stream] { incomingReset(index, at: now) } }
             }
@@ -104,7 +104,11 @@ extension DataChannelEngine {
         }
         switch dcep {
         case .acknowledgement:
-            if let index = byStream[message.stream] { channels[index]?.awaitsAck = false }
+            guard let index = byStream[message.stream], channels[index]?.awaitsAck == true else {
+                association.counters.drops.unexpectedAcknowledgement += 1
+                return
+            }
+            channels[index]?.awaitsAck = false
         case .open(let parameters):
             receiveOpen(parameters, stream: message.stream, at: now)
         }
@@ -113,10 +117,15 @@ extension DataChannelEngine {
     /// RFC 8832 §6: the id must be unused and of the peer's parity.
     private mutating func receiveOpen(_ parameters: ChannelParameters, stream: UInt16, at now: Instant) {
         let isPeersParity = isDTLSClient.map { stream % 2 == ($0 ? 1 : 0) } ?? true
-        guard isPeersParity, byStream[stream] == nil, Int(stream) < maximumStreams, byStream.count < association.configuration.maximumChannels else {
+        guard isPeersParity, byStream[stream] == nil, Int(stream) < maximumStreams else {
             association.counters.drops.illegalOpen += 1
             return refuse(stream, at: now)
         }
+        guard byStream.count < association.configuration.maximumChannels, nameBytes + parameters.nameBytes <= association.configuration.maximumNameBytes else {
+            association.counters.drops.tooManyChannels += 1
+            return refuse(stream, at: now)
+        }
+        nameBytes += parameters.nameBytes
         var channel = Channel(handle: takeHandle(), parameters: parameters, id: stream, isOurs: false)
         channel.isOpen = true
         openedCount += 1

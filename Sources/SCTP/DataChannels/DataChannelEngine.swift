@@ -32,6 +32,8 @@ package struct DataChannelEngine: ~Copyable {
     var indexes: [ChannelHandle: Int] = [:]
     var byStream: [UInt16: Int] = [:]
     var freeIndexes: [Int] = []
+    /// Labels and protocols of the channels that the peer opened.
+    var nameBytes = 0
     var events = Queue<Event>()
     /// The parity of our stream ids (RFC 8832 §6); nil until the DTLS roles are known.
     var isDTLSClient: Bool?
@@ -311,6 +313,7 @@ package struct DataChannelEngine: ~Copyable {
         channels[index] = nil
         if channel.isOpen { closedCount += 1 }
         freeIndexes.append(index)
+        if !channel.isOurs { nameBytes -= channel.parameters.nameBytes }
         indexes[channel.handle] = nil
         if let id = channel.id, byStream[id] == index { byStream[id] = nil }
         // what the application has not taken is its own affair now

@@ -42,8 +42,9 @@ struct InitChunk: Equatable {
     var supportsForwardTSN = false
     /// The alternate error detection method that lets the sender of this chunk accept a checksum of 0.
     var zeroChecksumMethod: UInt32?
-    /// Whole parameters to be sent back (RFC 9260 §3.2.1).
+    /// Whole parameters to be sent back (RFC 9260 §3.2.1): as many as leave the answer within one packet.
     var unrecognized: [ByteBuffer] = []
+    private static let longestReport = 512
 
     init(
         initiateTag: UInt32, receiverWindow: UInt32, outboundStreams: UInt16, inboundStreams: UInt16, initialTSN: TSN
@@ -64,6 +65,7 @@ struct InitChunk: Equatable {
         initialTSN = TSN(rawValue: try reader.take())
         var parameters = TaggedReader(reader)
         var tag: UInt16 = 0
+        var reported = 0
         walk: while !parameters.isAtEnd {
             let body = try parameters.next(tag: &tag)
             var inner = ByteReader(body)
@@ -76,7 +78,8 @@ struct InitChunk: Equatable {
             case _ where Parameter.ignored.contains(tag): break
             default:
                 // the two highest bits say what to do: report (01, 11), go on (10, 11)
-                if tag & 0x4000 != 0, unrecognized.count < 8 {
+                if tag & 0x4000 != 0, reported + body.byteCount + 8 <= Self.longestReport {
+                    reported += body.byteCount + 8
                     var copy = ByteBuffer()
                     copy.writeTagged(tag) { $0.writeBytes(body) }
                     unrecognized.append(copy)

@@ -20,13 +20,6 @@ struct Run {
     var buffer: ByteBuffer
 }
 
-/// A whole ordered message whose turn has not come.
-struct Waiting {
-    var message: UInt32
-    var ppid: UInt32
-    var payload: ByteBuffer
-}
-
 /// How an arrival changed what is held.
 struct Change {
     var head = 0
@@ -36,18 +29,26 @@ struct Change {
 
 /// The ordered or the unordered messages of a stream.
 struct Lane {
+    /// Twice the gaps that are remembered of the peer's TSNs, and one: between two gaps lie the end of one message of a lane, whole ones, and the
+    /// beginning of another. Where there are more they were made to cost time.
+    static let maximumRuns = 8194
+
     /// Ascending by position, disjoint.
     var runs: [Run] = []
-    /// Ascending by distance from `next`.
-    var waiting: [Waiting] = []
-    /// The message that is delivered next.
-    var next: UInt32 = 0
+    var waiting = WaitingMessages()
+    /// The place of the message that is delivered next; its low bits are its number.
+    var turn: UInt64 = 0
     /// The last position of the last run.
     private(set) var tail: UInt64?
     /// The size of the last whole message: the next one's buffer starts with it.
     private var sizeHint = 0
 
     init() {}
+
+    var edges: (first: Run, last: Run)? {
+        guard let first = runs.first, let last = runs.last else { return nil }
+        return (first, last)
+    }
 
     mutating func noteTail() { tail = runs.last?.last }
 
@@ -63,7 +64,7 @@ struct Lane {
 
     /// Places a fragment of several; returns the message when that was the last one missing.
     mutating func place(
-        _ chunk: DataChunk, _ position: UInt64, _ payload: RawSpan, interleaved: Bool, change: inout Change, limit: Int
+        _ chunk: DataChunk, _ position: UInt64, _ payload: RawSpan, interleaved: Bool, mayReserve: Bool, change: inout Change, limit: Int
     ) throws(Reassembly.Failure) -> Run? {
         var index = lastIndex(startingAtOrBefore: position)
         var joins = false
@@ -84,9 +85,10 @@ struct Lane {
             if runs[index].hasBegin { change.head += payload.byteCount } else { change.stray += payload.byteCount }
         } else {
             index += 1
+            guard runs.count < Self.maximumRuns else { throw .violation }
             var buffer = ByteBuffer()
             // bounded, because a peer that never finishes could make us reserve it again and again
-            if chunk.isBegin, runs.isEmpty { buffer.reserveCapacity(min(max(sizeHint, payload.byteCount), 1 << 18)) }
+            if mayReserve, chunk.isBegin, runs.isEmpty { buffer.reserveCapacity(min(max(sizeHint, payload.byteCount), 1 << 18)) }
             buffer.writeBytes(payload)
             let run = Run(
                 first: position, last: position, message: chunk.message, ppid: chunk.ppid, hasBegin: chunk.isBegin, hasEnd: chunk.isEnd, buffer: buffer)

@@ -19,6 +19,8 @@ struct Reassembly {
 
     /// What a run or message costs beyond its bytes.
     static let overhead = 128
+    /// Unfinished messages for which memory is reserved ahead, in the hope that they are as long as the last of their stream.
+    private static let reservations = 64
 
     private var streams: [InboundStream] = []
     private var indexes: [UInt16: Int] = [:]
@@ -32,6 +34,8 @@ struct Reassembly {
     /// Bytes of other runs and of whole messages that wait for their turn.
     private var strayBytes = 0
     private var pieces = 0
+    /// Streams with unfinished unordered messages in DATA.
+    private var unorderedPending: Set<Int> = []
 
     init(interleaved: Bool, maximumMessageSize: Int) {
         self.interleaved = interleaved
@@ -83,10 +87,14 @@ struct Reassembly {
         }
         var whole: Run?
         var change = Change()
+        let mayReserve = pieces < Self.reservations
         if chunk.isUnordered {
-            whole = try streams[index].unordered.place(chunk, position, payload, interleaved: interleaved, change: &change, limit: maximumMessageSize)
+            whole = try streams[index].unordered.place(
+                chunk, position, payload, interleaved: interleaved, mayReserve: mayReserve, change: &change, limit: maximumMessageSize)
+            if !interleaved { noteUnordered(index) }
         } else {
-            whole = try streams[index].ordered.place(chunk, position, payload, interleaved: interleaved, change: &change, limit: maximumMessageSize)
+            whole = try streams[index].ordered.place(
+                chunk, position, payload, interleaved: interleaved, mayReserve: mayReserve, change: &change, limit: maximumMessageSize)
         }
         headBytes += change.head
         strayBytes += change.stray
@@ -104,36 +112,47 @@ struct Reassembly {
             ready.append(received)
             return
         }
-        if message == streams[index].ordered.next {
+        let turn = streams[index].ordered.turn
+        let ahead = distance(message, from: turn)
+        if ahead == 0 {
             ready.append(received)
-            streams[index].ordered.next = succeeding(message)
-            if !streams[index].ordered.waiting.isEmpty { drain(index, ready: &ready) }
+            streams[index].ordered.turn = turn + 1
+            if !streams[index].ordered.waiting.isEmpty, !drain(index, ready: &ready) { throw .violation }
             return
         }
-        guard isDue(message, from: streams[index].ordered.next) else { throw .violation }
-        // its turn has not come: keep it, sorted by number
-        let place = waitingIndex(message, index)
-        if place < streams[index].ordered.waiting.count, streams[index].ordered.waiting[place].message == message { throw .violation }
-        streams[index].ordered.waiting.insert(Waiting(message: message, ppid: ppid, payload: payload), at: place)
+        guard isDue(ahead) else { throw .violation }
+        // its turn has not come
+        streams[index].ordered.waiting.insert(Waiting(turn: turn + UInt64(ahead), ppid: ppid, payload: payload))
         strayBytes += payload.readableBytes
         pieces += 1
     }
 
-    private mutating func drain(_ index: Int, ready: inout Queue<ReceivedMessage>) {
-        var count = 0
-        let stream = streams[index].id
-        while count < streams[index].ordered.waiting.count, streams[index].ordered.waiting[count].message == streams[index].ordered.next {
-            deliver(streams[index].ordered.waiting[count], stream: stream, ready: &ready)
-            streams[index].ordered.next = succeeding(streams[index].ordered.next)
-            count += 1
+    /// Delivers those whose turn has come; false when one of them came twice.
+    private mutating func drain(_ index: Int, ready: inout Queue<ReceivedMessage>) -> Bool {
+        var isSound = true
+        while let first = streams[index].ordered.waiting.first, first.turn <= streams[index].ordered.turn {
+            if first.turn == streams[index].ordered.turn {
+                deliverFirst(index, ready: &ready)
+                streams[index].ordered.turn += 1
+            } else {
+                isSound = false
+                dropFirst(index)
+            }
         }
-        if count > 0 { streams[index].ordered.waiting.removeFirst(count) }
+        return isSound
     }
 
-    private mutating func deliver(_ waiting: Waiting, stream: UInt16, ready: inout Queue<ReceivedMessage>) {
+    private mutating func deliverFirst(_ index: Int, ready: inout Queue<ReceivedMessage>) {
+        guard let waiting = dropFirst(index) else { return }
+        ready.append(ReceivedMessage(stream: streams[index].id, ppid: waiting.ppid, isUnordered: false, payload: waiting.payload))
+    }
+
+    @discardableResult
+    private mutating func dropFirst(_ index: Int) -> Waiting? {
+        guard let waiting = streams[index].ordered.waiting.removeFirst() else { return nil }
         strayBytes -= waiting.payload.readableBytes
         pieces -= 1
-        ready.append(ReceivedMessage(stream: stream, ppid: waiting.ppid, isUnordered: false, payload: waiting.payload))
+        return waiting
     }
 
     // MARK: Giving up (RFC 3758 §3.6) and reset (RFC 6525 §5.2.2)
@@ -146,45 +165,39 @@ struct Reassembly {
             drop(index, unordered: true) { skip.message &- $0.message < 1 << 31 }
             return
         }
-        let base = streams[index].ordered.next
-        guard isDue(skip.message, from: base) else { return }
+        let base = streams[index].ordered.turn
         let last = distance(skip.message, from: base)
-        drop(index, unordered: false) { [mask] in ($0.message &- base) & mask <= last }
+        guard isDue(last) else { return }
+        drop(index, unordered: false) { [mask] in ($0.message &- UInt32(truncatingIfNeeded: base)) & mask <= last }
         // whole messages among those given up did arrive: they are delivered
-        let stream = streams[index].id
-        var count = 0
-        while count < streams[index].ordered.waiting.count, distance(streams[index].ordered.waiting[count].message, from: base) <= last {
-            deliver(streams[index].ordered.waiting[count], stream: stream, ready: &ready)
-            count += 1
-        }
-        streams[index].ordered.waiting.removeFirst(count)
-        streams[index].ordered.next = succeeding(skip.message)
-        drain(index, ready: &ready)
+        while let first = streams[index].ordered.waiting.first, first.turn <= base + UInt64(last) { deliverFirst(index, ready: &ready) }
+        streams[index].ordered.turn = base + UInt64(last) + 1
+        _ = drain(index, ready: &ready)
     }
 
     /// RFC 3758 §3.6: unfinished unordered messages whose TSNs were given up. FORWARD-TSN does not name their streams.
     mutating func dropUnordered(upTo tsn: UInt64) {
-        guard !interleaved, pieces > 0 else { return }
-        for index in streams.indices where !streams[index].unordered.runs.isEmpty {
-            drop(index, unordered: true) { $0.first <= tsn }
-        }
+        for index in unorderedPending { drop(index, unordered: true) { $0.first <= tsn } }
     }
 
     mutating func reset(_ stream: UInt16) {
         guard let index = indexes[stream] else { return }
         drop(index, unordered: false) { _ in true }
         drop(index, unordered: true) { _ in true }
-        for waiting in streams[index].ordered.waiting {
+        for waiting in streams[index].ordered.waiting.all {
             strayBytes -= waiting.payload.readableBytes
             pieces -= 1
         }
-        streams[index].ordered.waiting = []
-        streams[index].ordered.next = 0
+        streams[index].ordered.waiting = WaitingMessages()
+        streams[index].ordered.turn = 0
     }
 
-    mutating func resetAll() { for stream in Array(indexes.keys) { reset(stream) } }
+    /// Nothing is left of any stream, so that asking again costs nothing.
+    mutating func resetAll() { self = Reassembly(interleaved: interleaved, maximumMessageSize: maximumMessageSize) }
 
+    /// Those given up are the first ones, or, where message identifiers wrapped, the last ones: else nothing is looked through in vain.
     private mutating func drop(_ index: Int, unordered: Bool, where isDropped: (Run) -> Bool) {
+        guard let (first, last) = unordered ? streams[index].unordered.edges : streams[index].ordered.edges, isDropped(first) || isDropped(last) else { return }
         var head = 0
         var stray = 0
         var count = 0
@@ -200,6 +213,11 @@ struct Reassembly {
         headBytes -= head
         strayBytes -= stray
         pieces -= count
+        if unordered, !interleaved { noteUnordered(index) }
+    }
+
+    private mutating func noteUnordered(_ index: Int) {
+        if streams[index].unordered.runs.isEmpty { unorderedPending.remove(index) } else { unorderedPending.insert(index) }
     }
 
     // MARK: Numbers and places
@@ -207,22 +225,9 @@ struct Reassembly {
     /// Stream sequence numbers have 16 bits, message identifiers 32.
     private var mask: UInt32 { interleaved ? .max : 0xFFFF }
 
-    private func succeeding(_ message: UInt32) -> UInt32 { (message &+ 1) & mask }
-    private func distance(_ message: UInt32, from base: UInt32) -> UInt32 { (message &- base) & mask }
-    /// RFC 1982: not behind `base`.
-    private func isDue(_ message: UInt32, from base: UInt32) -> Bool { distance(message, from: base) <= mask / 2 }
-
-    private func waitingIndex(_ message: UInt32, _ index: Int) -> Int {
-        let base = streams[index].ordered.next
-        let wanted = distance(message, from: base)
-        var low = 0
-        var high = streams[index].ordered.waiting.count
-        while low < high {
-            let middle = (low + high) / 2
-            if distance(streams[index].ordered.waiting[middle].message, from: base) < wanted { low = middle + 1 } else { high = middle }
-        }
-        return low
-    }
+    private func distance(_ message: UInt32, from turn: UInt64) -> UInt32 { (message &- UInt32(truncatingIfNeeded: turn)) & mask }
+    /// RFC 1982: not behind.
+    private func isDue(_ distance: UInt32) -> Bool { distance <= mask / 2 }
 
     private mutating func findStream(_ id: UInt16) -> Int {
         lastStream = id

@@ -60,6 +60,8 @@ package struct PeerEngine: ~Copyable {
     /// DTLS records that arrived before the answer did (it travels another way).
     var early: [(datagram: ByteBuffer, path: NetworkPath)] = []
     static let maximumEarly = 16
+    /// Handshake messages are cut to the size that every path carries.
+    static let longestEarly = 2048
     /// Where the peer's DTLS came from last; answers go there until ICE has chosen.
     var lastPath: NetworkPath?
     var notedPath: NetworkPath?
@@ -126,6 +128,11 @@ package struct PeerEngine: ~Copyable {
             ice?.handle(datagram, path: path, at: now)
         case .dtls:
             counters.dtls += 1
+            // ICE's checks carry the peer's secret: who has not sent or answered one there is a stranger, and gets no handshake
+            guard notedPath == path || hasHeardPeer(along: path) else {
+                counters.unproved += 1
+                return
+            }
             traffic.received(datagram.readableBytes, along: path, at: now)
             guard dtls != nil else {
                 keepEarly(datagram, path)
@@ -143,7 +150,7 @@ package struct PeerEngine: ~Copyable {
     }
 
     private mutating func keepEarly(_ datagram: ByteBuffer, _ path: NetworkPath) {
-        guard early.count < Self.maximumEarly else {
+        guard early.count < Self.maximumEarly, datagram.readableBytes <= Self.longestEarly else {
             counters.early += 1
             return
         }
@@ -220,6 +227,13 @@ package struct PeerEngine: ~Copyable {
 extension PeerEngine {
     /// The chosen pair, or before that the way the peer's own handshake came.
     var sendPath: NetworkPath? { selectedPath ?? lastPath }
+
+    private func hasHeardPeer(along path: NetworkPath) -> Bool {
+        switch ice {
+        case .some(let ice): ice.hasHeardPeer(along: path)
+        case .none: false
+        }
+    }
 
     var selectedPath: NetworkPath? {
         switch ice {

@@ -67,6 +67,10 @@ package struct DatagramCounters: Hashable, Sendable {
     package var unknown = 0
     /// DTLS that came before a description told whom to expect, beyond the few that are kept.
     package var early = 0
+    /// DTLS along a path on which the peer has not been heard by ICE.
+    package var unproved = 0
+
+    package var discarded: Int { media + unknown + early + unproved }
 
     package init() {}
 }

@@ -9,8 +9,11 @@ import Wire
 final class EndpointRouter {
     struct Counters: Sendable, Equatable {
         var datagrams = 0
-        /// No session has the address or the ufrag.
-        var unknown = 0
+        /// Binding requests whose user name names no session: neither answered nor handed on.
+        var unknownUfrag = 0
+        /// What came from an address that belongs to no session.
+        var unknownAddress = 0
+        var unknown: Int { unknownUfrag + unknownAddress }
     }
 
     /// Addresses that one session may claim: candidates of its peer, and what NATs make of them.
@@ -75,10 +78,7 @@ final class EndpointRouter {
         counters.datagrams += 1
         let now = burstTime ?? .now
         burstTime = now
-        guard let receiver = owner ?? receiver(of: bytes, from: path.remote) else {
-            counters.unknown += 1
-            return
-        }
+        guard let receiver = owner ?? receiver(of: bytes, from: path.remote) else { return }
         if !burst.contains(where: { $0 === receiver }) { burst.append(receiver) }
         receiver.receive(bytes, segmentSize: segmentSize, path: path, at: now)
     }
@@ -95,10 +95,15 @@ final class EndpointRouter {
     private func receiver(of bytes: ByteBuffer, from remote: TransportAddress) -> (any DatagramReceiver)? {
         // RFC 7983 §7: 0...3 is STUN. Offload may have joined requests of several sessions only where one peer address sent both.
         if let first = bytes.getInteger(at: bytes.readerIndex, as: UInt8.self), first < 4, let ufrag = IceAgent.localUfrag(ofBindingRequest: bytes) {
-            return byUfrag[String(ufrag)].flatMap { sessions[$0] }?.receiver
+            let receiver = byUfrag[String(ufrag)].flatMap { sessions[$0] }?.receiver
+            if receiver == nil { counters.unknownUfrag += 1 }
+            return receiver
         }
         if let last, last.remote == remote { return last.receiver }
-        guard let receiver = byAddress[remote].flatMap({ sessions[$0] })?.receiver else { return nil }
+        guard let receiver = byAddress[remote].flatMap({ sessions[$0] })?.receiver else {
+            counters.unknownAddress += 1
+            return nil
+        }
         last = (remote, receiver)
         return receiver
     }

@@ -18,8 +18,10 @@ public final class UDPEndpoint: Sendable {
         public var sendDropsTooLarge = 0
         /// Reads, each of one datagram or of a train that the kernel joined.
         public var reads = 0
-        /// Reads that belong to no connection.
+        /// Reads that belong to no connection: neither answered nor looked at further.
         public var readsUnknown = 0
+        /// Of these, ICE checks that name a connection which is not there.
+        public var readsUnknownUfrag = 0
     }
 
     public let eventLoop: any EventLoop
@@ -83,7 +85,8 @@ public final class UDPEndpoint: Sendable {
     /// On the event loop only.
     var counters: Statistics {
         let router = router.value
-        var result = Statistics(reads: router.counters.datagrams, readsUnknown: router.counters.unknown)
+        var result = Statistics(
+            reads: router.counters.datagrams, readsUnknown: router.counters.unknown, readsUnknownUfrag: router.counters.unknownUfrag)
         for socket in router.sockets {
             let counters = socket.counters
             result.datagramsSent += counters.datagrams
