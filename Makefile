@@ -1,10 +1,11 @@
 SHELL := /bin/bash
 
-.PHONY: help setup build demo test check format bench fuzz clean distclean
+.PHONY: help setup build demo test test-sanitize check format bench fuzz clean distclean
 
 help:
 	@echo 'make demo     footage, model, server and client on this machine: every frame there, every result back'
 	@echo 'make test     the whole gate: set-up, format, rooms, build, fuzz (short), tests, interoperability'
+	@echo 'make test-sanitize  the tests under AddressSanitizer and ThreadSanitizer (half an hour and more)'
 	@echo 'make build    release build of the program'
 	@echo 'make bench    figures beside the peers (about 40 minutes; root, for network namespaces)'
 	@echo 'make check    format, rooms, build, tests; no set-up'
@@ -27,6 +28,9 @@ demo:
 test:
 	scripts/test
 
+test-sanitize:
+	scripts/sanitize
+
 check:
 	scripts/check
 
@@ -40,7 +44,7 @@ fuzz:
 	Fuzz/run.sh $(or $(FUZZ_SECONDS),600)
 
 clean:
-	rm -rf .build .build-fuzz Benchmarks/.build Examples/.build out
+	rm -rf .build .build-fuzz .build-asan .build-tsan Benchmarks/.build Examples/.build out
 
 distclean: clean
 	rm -rf .deps

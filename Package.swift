@@ -105,7 +105,7 @@ let testTargets: [Target] = [
 // The fuzz targets see `package` parsers, so they belong to this package; the tests replay what was found (Fuzz/README.md).
 let fuzzTargets: Target = .target(
     name: "FuzzTargets",
-    dependencies: ["Wire", "ICE", "SCTP", "WebRTC", "FrameTransport", nioCore],
+    dependencies: ["Wire", "Ciphers", "ICE", "DTLS", "SCTP", "WebRTC", "FrameTransport", nioCore],
     path: "Fuzz/FuzzTargets",
     swiftSettings: house)
 let fuzzer: Target = .executableTarget(

@@ -30,6 +30,25 @@ META = '{"frame_id":123,"received_at":"2025-11-11T12:48:10.123456","pts":null,"t
 seed("results", "answer", '{"video_metadata":' + META + ',"serialized_output_data":{"predictions":{"x":[1,2.5,-3e2]},"count":12},"errors":[]}')
 seed("results", "failed", '{"video_metadata":' + META + ',"serialized_output_data":null,"errors":["not a picture",7]}')
 seed("results", "end", '{"processing_complete":true,"termination_reason":null,"stages":{"wait":{"p50":1.5,"p99":2}},"errors":[]}')
+
+
+def datagram(record, to_client=False):
+    return struct.pack(">H", len(record) | (0x8000 if to_client else 0)) + record
+
+
+def record(kind, body, epoch=0, number=0):
+    return bytes([kind, 0xFE, 0xFD]) + struct.pack(">HHIH", epoch, 0, number, len(body)) + body
+
+
+def handshake(kind, body, sequence=0):
+    size = len(body).to_bytes(3, "big")
+    return bytes([kind]) + size + struct.pack(">H", sequence) + bytes(3) + size + body
+
+
+HELLO = handshake(1, b"\xfe\xfd" + bytes(32) + b"\0\0" + bytes.fromhex("0002c02b0100") + bytes.fromhex("001c000a00040002001d000b00020100000d00080006040308040401" + "00170000"))
+seed("dtls", "hello", datagram(record(22, HELLO)))
+seed("dtls", "answers", b"".join(datagram(record(22, handshake(kind, bytes(40), sequence), number=sequence), True) for sequence, kind in enumerate([3, 2, 11, 12, 13, 14])))
+seed("dtls", "odds", b"".join(datagram(record(*each)) for each in [(20, b"\1"), (21, b"\2\x28"), (23, bytes(40), 1), (22, bytes(60), 1), (22, HELLO[:20])]))
 seed("json", "all", r'{"a":[1,-2,3.25,1e10,true,false,null,"\u00e9\ud834\udd1e\n\"\\"],"":{"b":{}},"c":[]}')
 seed("json", "numbers", "[0,-0,9223372036854775807,-9223372036854775808,1e308,1E-308,0.1]")
 seed("candidate", "host", "candidate:1 1 UDP 2122317823 192.0.2.2 53211 typ host")

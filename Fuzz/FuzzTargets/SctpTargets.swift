@@ -24,6 +24,15 @@ extension FuzzTarget {
         var pair = EnginePair(checksums: commands.byte() & 1 == 0)
         while !commands.isAtEnd { pair.perform(&commands) }
     }
+
+    /// The same without strangers, damage and a sudden end. Then the network is mended, and within two minutes every reliable message has arrived, once.
+    static let sctpDelivery = FuzzTarget(name: "sctp-delivery") { input in
+        var commands = Commands(input)
+        var pair = EnginePair(checksums: commands.byte() & 1 == 0)
+        pair.isFair = true
+        while !commands.isAtEnd { pair.perform(&commands) }
+        pair.finish()
+    }
 }
 
 /// The packet with the checksum that it should have (RFC 9260 appendix A): else nothing would get past it.
@@ -48,6 +57,8 @@ private struct EnginePair: ~Copyable {
     private var now = Instant.zero
     /// False once a packet was damaged or forged: SCTP under DTLS may take checksum zero, so it cannot tell.
     private var isHonest = true
+    /// Nobody forges, damages or ends.
+    var isFair = false
     private var leftSide = Side()
     private var rightSide = Side()
     private var lastHeaderToRight = ByteBuffer()
@@ -58,6 +69,8 @@ private struct EnginePair: ~Copyable {
         /// Numbers of the messages sent and received, by label; each message carries its number.
         var sent: [String: UInt32] = [:]
         var received: [String: UInt32] = [:]
+        /// Of unordered channels, one by one.
+        var seen: [String: Set<UInt32>] = [:]
         var hasEnded = false
     }
 
@@ -90,12 +103,60 @@ private struct EnginePair: ~Copyable {
         case 11: send(fromLeft: true, channel: commands.number(below: 4), size: Int(commands.byte()) * 160)
         case 12: send(fromLeft: false, channel: commands.number(below: 4), size: Int(commands.byte()) * 160)
         case 13: lose(commands.byte())
-        case 14: damage(at: Int(commands.byte()))
-        case 15: forge(commands.take(commands.number(below: 200)))
+        case 14 where !isFair: damage(at: Int(commands.byte()))
+        case 15 where !isFair: forge(commands.take(commands.number(below: 200)))
+        case 14, 15: lose(commands.byte())
         case 16: closeChannel(commands.byte())
-        default: end(commands.byte())
+        default: if !isFair { end(commands.byte()) }
         }
         settle(at: now)
+        checkBounds(left)
+        checkBounds(right)
+    }
+
+    private func checkBounds(_ engine: borrowing DataChannelEngine) {
+        let statistics = engine.statistics
+        require(statistics.bytesInFlight >= 0 && statistics.receiveWindow >= 0 && statistics.peerReceiveWindow >= 0, "a negative window: \(statistics)")
+        require(statistics.bytesHeld <= 3 * (64 << 10) + (32 << 10), "\(statistics.bytesHeld) bytes held")
+    }
+
+    /// A network that carries everything at last, until all has been said or two minutes are over.
+    mutating func finish() {
+        let end = now + .seconds(120)
+        while now < end, !leftSide.hasEnded, !rightSide.hasEnded {
+            if toRight.isEmpty, toLeft.isEmpty {
+                if hasAll { return }
+                guard let next = earliest(left.deadline, right.deadline), next <= end else { break }
+                now = max(now + .microseconds(1), next)
+            } else {
+                now += .milliseconds(1)
+            }
+            let (right, left) = (toRight, toLeft)
+            toRight = []
+            toLeft = []
+            for packet in right { self.right.handle(packet, at: now) }
+            for packet in left { self.left.handle(packet, at: now) }
+            self.left.handleTimeout(at: now)
+            self.right.handleTimeout(at: now)
+            settle(at: now)
+        }
+        guard left.isConnected, right.isConnected, !leftSide.hasEnded, !rightSide.hasEnded else { return }
+        require(
+            hasAll, "sent \(leftSide.sent) and \(rightSide.sent), received \(rightSide.received), \(rightSide.seen) and \(leftSide.received), \(leftSide.seen)")
+    }
+
+    private var hasAll: Bool { hasAll(of: leftSide, at: rightSide, by: left) && hasAll(of: rightSide, at: leftSide, by: right) }
+
+    /// Whether everything reliable on channels that are still open has arrived.
+    private func hasAll(of sender: Side, at receiver: Side, by engine: borrowing DataChannelEngine) -> Bool {
+        for handle in sender.channels {
+            guard let parameters = engine.parameters(of: handle), engine.state(of: handle) == .open, let count = sender.sent[parameters.label],
+                parameters.maxRetransmits == nil, parameters.maxPacketLifeTime == nil
+            else { continue }
+            let arrived = parameters.ordered ? receiver.received[parameters.label, default: 0] : UInt32(receiver.seen[parameters.label, default: []].count)
+            if arrived < count { return false }
+        }
+        return true
     }
 
     private mutating func open(ordered: Bool, limit: UInt8) {
@@ -233,7 +294,13 @@ private struct EnginePair: ~Copyable {
         require(message.readableBytesView.dropFirst(4).allSatisfy { $0 == UInt8(truncatingIfNeeded: number) }, "message \(number) has other bytes")
         let sent = (isLeft ? rightSide : leftSide).sent[parameters.label, default: 0]
         require(number < sent, "message \(number) was never sent")
-        guard parameters.ordered else { return }
+        guard parameters.ordered else {
+            let isNew =
+                isLeft
+                ? leftSide.seen[parameters.label, default: []].insert(number).inserted : rightSide.seen[parameters.label, default: []].insert(number).inserted
+            require(isNew, "message \(number) on \(parameters.label) comes twice")
+            return
+        }
         let expected = (isLeft ? leftSide : rightSide).received[parameters.label, default: 0]
         let isReliable = parameters.maxRetransmits == nil && parameters.maxPacketLifeTime == nil
         require(isReliable ? number == expected : number >= expected, "message \(number) on \(parameters.label), \(expected) is next")

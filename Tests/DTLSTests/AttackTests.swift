@@ -76,7 +76,9 @@ struct AttackTests {
 
     @Test("handshake messages of absurd length, fragments beyond their message, unknown messages and alerts, in the clear: none disturbs a handshake")
     func absurd() throws {
-        func record(_ type: UInt8, _ body: [UInt8]) -> [UInt8] { [type, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, UInt8(body.count >> 8), UInt8(body.count & 255)] + body }
+        func record(_ type: UInt8, _ body: [UInt8]) -> [UInt8] {
+            [type, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, UInt8(body.count >> 8), UInt8(body.count & 255)] + body
+        }
         func message(_ type: UInt8, length: Int, sequence: Int, start: Int, count: Int, bytes: Int) -> [UInt8] {
             func three(_ value: Int) -> [UInt8] { [UInt8(value >> 16 & 255), UInt8(value >> 8 & 255), UInt8(value & 255)] }
             return [type] + three(length) + [UInt8(sequence >> 8), UInt8(sequence & 255)] + three(start) + three(count) + [UInt8](repeating: 1, count: bytes)

@@ -79,16 +79,33 @@ struct FloodTests {
         #expect(a.association.state == .established)
     }
 
-    @Test("a COOKIE that would not fit a packet is refused")
-    func hugeCookie() throws {
+    @Test("RFC 9260 §3.3.3: INIT ACK without a cookie, or with one that would not fit a packet, is answered with ABORT", arguments: [0, 9000])
+    func badCookie(size: Int) throws {
         let a = Solo(seed: 1)
         a.association.connect(at: a.now)
         _ = a.poll()
         var chunk = InitChunk(initiateTag: 9, receiverWindow: 100_000, outboundStreams: 10, inboundStreams: 10, initialTSN: TSN(rawValue: 1))
-        chunk.stateCookie = ByteBuffer(repeating: 1, count: 9000)
+        if size > 0 { chunk.stateCookie = ByteBuffer(repeating: 1, count: size) }
         let answers = a.give(a.forge.packet { chunk.write(as: ChunkType.initiationAck, into: &$0) })
         #expect(a.failure == .invalidParameters)
         #expect(answers.flatMap { chunks($0).map(\.type) } == [ChunkType.abort])
+    }
+
+    @Test("RFC 9260 §8.4: packets for an association that is over get ABORT, SHUTDOWN ACK gets SHUTDOWN COMPLETE, both with the T bit; ABORT gets nothing")
+    func outOfTheBlue() {
+        let z = hostile()
+        let tag = z.association.localTag
+        z.association.abort(at: z.now)
+        _ = z.poll()
+        for (type, answer) in [
+            (ChunkType.heartbeat, ChunkType.abort), (ChunkType.cookieAck, ChunkType.abort), (ChunkType.shutdownAck, ChunkType.shutdownComplete),
+        ] {
+            let answers = z.give(Forge(tag: tag).packet { $0.writeChunk(type) })
+            #expect(answers.flatMap { chunks($0).map(\.type) } == [answer])
+            // the tag that came, and the T bit that says so
+            #expect(answers.first?.getInteger(at: 4, as: UInt32.self) == tag && answers.first?.getInteger(at: 13, as: UInt8.self) == 1)
+        }
+        for type in [ChunkType.abort, ChunkType.shutdownComplete] { #expect(z.give(Forge(tag: tag).packet { $0.writeChunk(type) }).isEmpty) }
     }
 
     // MARK: Answers
@@ -140,6 +157,19 @@ struct FloodTests {
     }
 
     // MARK: Data
+
+    @Test("RFC 9260 §6.5: DATA on a stream that was not agreed on is acknowledged, reported and not delivered")
+    func invalidStream() {
+        let z = hostile { $0.inboundStreams = 10 }
+        var buffer = ByteBuffer()
+        for stream: UInt16 in 9...11 { data(z, UInt64(stream) - 8, stream: stream, into: &buffer) }
+        let answers = z.give(z.forge.packet { $0.writeImmutableBuffer(buffer) }).flatMap { chunks($0) }
+        let reports = answers.filter { $0.type == ChunkType.error }.compactMap { try? ErrorCause.parse($0.body.span.bytes).first }
+        #expect(reports.map(\.code) == [ErrorCause.invalidStream, ErrorCause.invalidStream])
+        #expect(answers.contains { $0.type == ChunkType.sack })
+        #expect(z.events.count { if case .message = $0 { true } else { false } } == 1)
+        #expect(z.association.counters.drops.invalidStream == 2)
+    }
 
     @Test("RFC 9260 §6.9: fragments whose B and E bits contradict one another end the association; its bytes are never delivered", arguments: [true, false])
     func inconsistentBits(interleaved: Bool) {
@@ -298,7 +328,9 @@ struct FloodTests {
 
     // MARK: FORWARD-TSN
 
-    @Test("RFC 3758 §3.6: FORWARD-TSN backwards is counted, absurdly far ahead ends the association, and streams never used are no matter", arguments: [true, false])
+    @Test(
+        "RFC 3758 §3.6: FORWARD-TSN backwards is counted, absurdly far ahead ends the association, and streams never used are no matter",
+        arguments: [true, false])
     func forwardAbuse(interleaved: Bool) {
         let z = hostile { $0.offerInterleaving = interleaved }
         func forward(_ by: Int64, _ skips: [ForwardTSNChunk.Skip] = []) {
@@ -387,7 +419,9 @@ struct FloodTests {
         #expect(pair.a.engine.statistics.bytesInFlight == 0)
     }
 
-    @Test("RFC 9260 §6.1 A: a window that stays shut is probed for ever at the longest interval, one chunk at a time, and costs what was queued", arguments: [0, 1, 63] as [UInt32])
+    @Test(
+        "RFC 9260 §6.1 A: a window that stays shut is probed for ever at the longest interval, one chunk at a time, and costs what was queued",
+        arguments: [0, 1, 63] as [UInt32])
     func zeroWindow(window: UInt32) throws {
         let (a, _) = AssociationTests().connected()
         for index in 0..<20 {
