@@ -114,7 +114,7 @@ public struct EveryframeServer: Service {
     /// Of the jobs of `everyframe.v1`, with or without a connection.
     package var state: HubState { get async { await hub.state } }
     /// Of the sockets that all sessions share.
-    package var udpStatistics: UDPEndpoint.Statistics { get async { await endpoint.statistics() } }
+    var udpStatistics: UDPEndpoint.Statistics { get async { await endpoint.statistics() } }
     /// Of the first socket.
     package var udpPort: Int { endpoint.localAddresses.first.map { Int($0.port) } ?? 0 }
 

@@ -48,7 +48,7 @@ import Wire
             // the right name with a wrong password gets 401 (RFC 8489 §9.1.3), without any 400; nothing else says a word
             let refusable = [Kind.wrongPassword, .noIntegrity].reduce(0) { $0 + (sent[$1]?.datagrams ?? 0) }
             let refusableBytes = [Kind.wrongPassword, .noIntegrity].reduce(0) { $0 + (sent[$1]?.bytes ?? 0) }
-            #expect(received.count <= refusable)
+            #expect(received.count > 1000 && received.count <= refusable)
             #expect(received.allSatisfy { (try? StunMessage(parsing: $0))?.messageClass == .error })
             #expect(received.reduce(0) { $0 + $1.readableBytes } <= refusableBytes)
 

@@ -70,7 +70,5 @@ package struct DatagramCounters: Hashable, Sendable {
     /// DTLS along a path on which the peer has not been heard by ICE.
     package var unproved = 0
 
-    package var discarded: Int { media + unknown + early + unproved }
-
     package init() {}
 }

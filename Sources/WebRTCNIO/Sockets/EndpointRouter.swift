@@ -78,7 +78,7 @@ final class EndpointRouter {
         counters.datagrams += 1
         let now = burstTime ?? .now
         burstTime = now
-        guard let receiver = owner ?? receiver(of: bytes, from: path.remote) else { return }
+        guard let receiver = owner ?? receiver(of: bytes, segmentSize: segmentSize, from: path.remote) else { return }
         if !burst.contains(where: { $0 === receiver }) { burst.append(receiver) }
         receiver.receive(bytes, segmentSize: segmentSize, path: path, at: now)
     }
@@ -92,9 +92,12 @@ final class EndpointRouter {
         for receiver in receivers { receiver.endOfBurst(at: now) }
     }
 
-    private func receiver(of bytes: ByteBuffer, from remote: TransportAddress) -> (any DatagramReceiver)? {
-        // RFC 7983 §7: 0...3 is STUN. Offload may have joined requests of several sessions only where one peer address sent both.
-        if let first = bytes.getInteger(at: bytes.readerIndex, as: UInt8.self), first < 4, let ufrag = IceAgent.localUfrag(ofBindingRequest: bytes) {
+    private func receiver(of bytes: ByteBuffer, segmentSize: Int, from remote: TransportAddress) -> (any DatagramReceiver)? {
+        // RFC 7983 §7: 0...3 is STUN. Offload joins requests of one sender; the first tells whose they are.
+        if let first = bytes.getInteger(at: bytes.readerIndex, as: UInt8.self), first < 4,
+            let request = bytes.getSlice(at: bytes.readerIndex, length: min(segmentSize, bytes.readableBytes)),
+            let ufrag = IceAgent.localUfrag(ofBindingRequest: request)
+        {
             let receiver = byUfrag[String(ufrag)].flatMap { sessions[$0] }?.receiver
             if receiver == nil { counters.unknownUfrag += 1 }
             return receiver
