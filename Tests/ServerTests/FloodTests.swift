@@ -53,8 +53,8 @@ import Wire
             #expect(received.reduce(0) { $0 + $1.readableBytes } <= refusableBytes)
 
             let after = await server.server.udpStatistics
-            #expect(after.readsUnknownUfrag - before.readsUnknownUfrag > 1000)
-            #expect(after.readsUnknown - before.readsUnknown > 5000)
+            #expect(after.readsUnknownUfrag - before.readsUnknownUfrag > 500)
+            #expect(after.readsUnknown - before.readsUnknown > 1500)
             #expect(await server.server.sessionCount == 1)
             await client.peer.close()
             await server.waitUntilEmpty()
