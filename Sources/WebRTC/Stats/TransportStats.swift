@@ -57,7 +57,7 @@ public struct TransportStats: Stats {
     /// What W3C has no name for.
     public struct Extensions: Hashable, Sendable, Codable {
         /// What the demultiplexer (RFC 7983) saw, ICE's checks among it: `received`, `bytesReceived`, `stun`, `dtls`, and by reason what nobody
-        /// could use: `media`, `unknown`, `early`.
+        /// could use: `media`, `unknown`, `early`, `unproved`.
         public var demultiplexer: [String: Int] = [:]
         /// What ICE threw away, by reason, and what it did.
         public var ice: [String: Int] = [:]
