@@ -171,7 +171,9 @@ package struct BBR: CongestionController {
     private func isCongestion(lost: Int, of all: Int, threshold: Double) -> Bool {
         guard lost > 0, all > 0 else { return false }
         let share = Double(lost) / Double(all)
-        return share > Self.heavyLoss && lost >= 6 * packetSize || roundHadQueue && share > threshold
+        // a share of few packets tells less than one of many
+        let packets = Double(all) / Double(basePacketSize)
+        return share > Self.heavyLoss + 1 / packets.squareRoot() || roundHadQueue && share > threshold
     }
 
     // MARK: Acknowledgements
