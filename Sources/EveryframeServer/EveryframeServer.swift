@@ -56,9 +56,16 @@ public struct EveryframeServer: Service {
         self.onListening = onListening
         await PeerConnection.prepare()
         do {
-            endpoint = try await UDPEndpoint.bind(host: configuration.udpHost, port: configuration.udpPort, includeLoopback: true)
+            var options = UDPEndpoint.Options()
+            options.host = configuration.udpHost
+            options.ports = configuration.udpPorts
+            options.includeLoopback = true
+            options.advertisedAddresses = configuration.advertisedAddresses
+            endpoint = try await UDPEndpoint.bind(options)
         } catch {
-            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), port \(configuration.udpPort): \(Self.words(for: error))")
+            let ports = configuration.udpPorts
+            let range = ports.count == 1 ? "port \(ports.lowerBound)" : "ports \(ports.lowerBound) to \(ports.upperBound)"
+            throw ServerError(.cannotBind, "UDP \(configuration.udpHost ?? "on all interfaces"), \(range): \(Self.words(for: error))")
         }
         let threads = max(1, configuration.decodeThreads ?? System.coreCount)
         pool = WorkPool(threads: threads, name: "frames")
@@ -78,8 +85,9 @@ public struct EveryframeServer: Service {
             onServerRunning: { [log, predictor, endpoint, onListening, host = configuration.host] channel in
                 let port = channel.localAddress?.port ?? 0
                 let addresses = endpoint.localAddresses.map { "\($0)" }.joined(separator: ", ")
+                let name = host.contains(":") ? "[\(host)]" : host
                 log.info(
-                    "Listening on http://\(host):\(port); UDP \(addresses); model \(predictor.name), \(predictor.requestsInFlight) requests in flight")
+                    "Listening on http://\(name):\(port); UDP \(addresses); model \(predictor.name), \(predictor.requestsInFlight) requests in flight")
                 await onListening(port)
             },
             logger: httpLog)
@@ -131,6 +139,7 @@ public struct EveryframeServer: Service {
         case let error as IOError: String(cString: strerror(error.errnoCode)).lowercased()
         case SocketAddressError.failedToParseIPString: "that is no numeric address"
         case is SocketAddressError.UnknownHost: "there is no host of that name"
+        case let error as PeerConnectionError: error.detail
         default: "\(error)"
         }
     }

@@ -8,11 +8,13 @@ public struct ServerConfiguration: Sendable {
     public var host = "127.0.0.1"
     /// HTTP; 0 takes a free one.
     public var port = 9001
-    /// A numeric address for the UDP of all sessions; nil for those of all interfaces. Nothing answers there but sessions
+    /// A numeric address for the UDP of all sessions; nil for those of all interfaces, whatever they become. Nothing answers there but sessions
     /// that were agreed on over HTTP.
     public var udpHost: String?
-    /// 0 takes a free one.
-    public var udpPort = 0
+    /// The UDP port of all sessions: the first of these that is free on every address; 0...0, the default, takes any.
+    public var udpPorts: ClosedRange<UInt16> = 0...0
+    /// Numeric addresses that clients are told in place of the server's own, at most one of each family: those of a NAT that maps one to one.
+    public var advertisedAddresses: [String] = []
     /// The id of a model, the path of a model file, or `synthetic:75ms`: answers made up after a delay, for measuring the transport.
     public var model = ModelCatalog.defaultID
     /// Frames in the engine at once; nil leaves the choice to the engine.

@@ -40,6 +40,8 @@ struct CandidatePair: Sendable {
     var nominatedAt: Instant?
     /// The peer nominated it and then, much later, another one.
     var wasSuperseded = false
+    /// The peer checked it without USE-CANDIDATE: it nominates by choice, not everything that it checks.
+    var hadPlainCheck = false
 
     /// Of the last check or consent request that was answered, and of all together.
     private(set) var roundTrip: Duration?
@@ -52,6 +54,8 @@ struct CandidatePair: Sendable {
     var nextConsent: Instant?
     /// When the first consent request without answer went out.
     var unansweredSince: Instant?
+    /// When it was last asked out of turn.
+    var inquiredAt: Instant?
     /// Anything that arrived on it.
     var lastReceived: Instant?
 

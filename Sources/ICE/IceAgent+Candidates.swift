@@ -159,6 +159,11 @@ extension IceAgent {
         guard let index else { return }
         pairs[index].lastReceived = now
         pairs[index].requestsReceived += 1
+        if !nominates { pairs[index].hadPlainCheck = true }
+        // the peer tries another pair than ours: it may have lost that one, and cannot say so where we control
+        if isControlling, pairs[index].id != selectedID, let selected = selectedIndex, pairs[selected].isNominated, pairs[selected].session == session.number {
+            inquire(at: now)
+        }
         if configuration.isLite {
             pairs[index].state = .succeeded
             pairs[index].validSince = pairs[index].validSince ?? now

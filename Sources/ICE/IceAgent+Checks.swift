@@ -34,7 +34,7 @@ extension IceAgent {
         while !triggered.isEmpty, mayPace(at: now) {
             if let index = pairIndex(id: triggered.removeFirst()) { startCheck(index, at: now) }
         }
-        guard mayStartOrdinaryChecks else { return }
+        guard mayStartOrdinaryChecks(at: now) else { return }
         while mayPace(at: now), let index = nextWaiting { startCheck(index, at: now) }
     }
 
@@ -42,15 +42,15 @@ extension IceAgent {
         guard !configuration.isLite else { return nil }
         var next: Instant?
         for pair in pairs { next = earliest(next, pair.check?.due) }
-        if !triggered.isEmpty || mayStartOrdinaryChecks && nextWaiting != nil { next = earliest(next, max(nextPace, now)) }
+        if !triggered.isEmpty || mayStartOrdinaryChecks(at: now) && nextWaiting != nil { next = earliest(next, max(nextPace, now)) }
         return next
     }
 
     /// RFC 8445 §8.1.2: once a pair is nominated no others are tried, unless it went silent.
-    private var mayStartOrdinaryChecks: Bool {
+    private func mayStartOrdinaryChecks(at now: Instant) -> Bool {
         guard session.remote != nil else { return false }
         guard let index = selectedIndex, pairs[index].isNominated, pairs[index].session == session.number else { return true }
-        return state == .disconnected
+        return state == .disconnected || isSuspect(pairs[index], at: now)
     }
 
     private var nextWaiting: Int? {

@@ -1,7 +1,22 @@
-import Wire
+package import Wire
 
 /// Consent freshness (RFC 7675): the selected pair is asked again and again whether it still wants our datagrams. The requests keep NAT mappings open, too.
 extension IceAgent {
+    /// What goes along the selected path is not acknowledged: it is asked at once, not at its next turn.
+    package mutating func noteTrouble(at now: Instant) {
+        inquire(at: now)
+        update(at: now)
+    }
+
+    /// Checks the selected pair out of turn (an ordinary connectivity check, RFC 8445 §7.2): its answer renews consent, its silence tells.
+    mutating func inquire(at now: Instant) {
+        guard let index = selectedIndex, pairs[index].nextConsent != nil, pairs[index].unansweredSince == nil,
+            pairs[index].inquiredAt.map({ $0 + configuration.inquiryInterval <= now }) ?? true
+        else { return }
+        pairs[index].inquiredAt = now
+        pairs[index].nextConsent = now
+    }
+
     mutating func startConsent(_ index: Int, at now: Instant) {
         pairs[index].unansweredSince = nil
         guard !configuration.isLite else { return }
@@ -35,10 +50,16 @@ extension IceAgent {
         pairs[index].nextConsent = now + consentInterval()
     }
 
-    var consentDeadline: Instant? {
+    func consentDeadline(at now: Instant) -> Instant? {
         guard let index = selectedIndex, pairs[index].state == .succeeded else { return nil }
-        let next = earliest(pairs[index].nextConsent, consentExpiry(pairs[index]))
+        var next = earliest(pairs[index].nextConsent, consentExpiry(pairs[index]))
+        if let doubt = suspicionBegins(pairs[index]), doubt > now { next = earliest(next, doubt) }
         return state == .disconnected ? next : earliest(next, silenceBegins(pairs[index]))
+    }
+
+    /// Requests went unanswered for longer than loss explains: others are worth a try, and one that answers is better.
+    func isSuspect(_ pair: CandidatePair, at now: Instant) -> Bool {
+        suspicionBegins(pair).map { $0 <= now } ?? false
     }
 
     /// Requests go unanswered for so long that the path counts as disconnected.
@@ -58,7 +79,12 @@ extension IceAgent {
             return pair.lastReceived.map { $0 + configuration.consentInterval * 2 + configuration.disconnectedTimeout }
         }
         guard let unanswered = pair.unansweredSince else { return nil }
-        return max(unanswered, pair.lastReceived ?? unanswered) + configuration.disconnectedTimeout
+        return max(unanswered, pair.lastReceived ?? unanswered) + max(configuration.disconnectedTimeout, (pair.roundTrip ?? .zero) * 2)
+    }
+
+    private func suspicionBegins(_ pair: CandidatePair) -> Instant? {
+        guard !configuration.isLite, let unanswered = pair.unansweredSince else { return nil }
+        return max(unanswered, pair.lastReceived ?? unanswered) + max(configuration.suspicionTimeout, (pair.roundTrip ?? .zero) * 4)
     }
 
     private func consentExpiry(_ pair: CandidatePair) -> Instant? {

@@ -6,6 +6,9 @@ extension IceAgent {
     struct LocalBase: Sendable {
         let address: TransportAddress
         let localPreference: UInt16
+        /// What the peer is told in place of `address`: the outer side of a NAT that maps one to one.
+        var advertised: TransportAddress.IP?
+        var hostAddress: TransportAddress { advertised.map { TransportAddress(ip: $0, port: address.port) } ?? address }
         var hostPriority: UInt32 { candidatePriority(.host, localPreference: localPreference) }
         /// What a peer-reflexive candidate learned by a check from here gets (RFC 8445 §7.1.1).
         var peerReflexivePriority: UInt32 { candidatePriority(.peerReflexive, localPreference: localPreference) }
@@ -26,12 +29,14 @@ extension IceAgent {
     /// A socket is bound to `base`: it becomes a host candidate, and STUN servers are asked through it.
     ///
     /// Earlier bases are preferred. Link-local IPv6 is skipped (RFC 8445 §5.1.1.1 asks for a zone that candidates cannot carry).
-    package mutating func addLocalAddress(_ base: TransportAddress, at now: Instant) {
+    /// The peer is told `advertised` in place of its IP address.
+    package mutating func addLocalAddress(_ base: TransportAddress, advertised: TransportAddress.IP? = nil, at now: Instant) {
         guard state != .closed, isUsable(base), !bases.contains(where: { $0.address == base }), bases.count < configuration.maximumLocalAddresses else {
             return
         }
         // RFC 8421 §4: families alternate by the order that the driver gives
-        let added = LocalBase(address: base, localPreference: UInt16.max - UInt16(clamping: nextBaseRank))
+        var added = LocalBase(address: base, localPreference: UInt16.max - UInt16(clamping: nextBaseRank))
+        if advertised?.isIPv6 == base.ip.isIPv6 { added.advertised = advertised }
         nextBaseRank += 1
         bases.append(added)
         announceHost(added)
@@ -48,8 +53,10 @@ extension IceAgent {
 
     /// The socket is gone: its pairs fail, and the next best path is taken.
     package mutating func removeLocalAddress(_ base: TransportAddress, at now: Instant) {
+        let announced = bases.first { $0.address == base }?.hostAddress
         bases.removeAll { $0.address == base }
-        localCandidates.removeAll { $0.transportAddress == base || $0.relatedAddress == base && $0.kind != .host }
+        let isShared = bases.contains { $0.hostAddress == announced }
+        localCandidates.removeAll { $0.transportAddress == announced && !isShared || $0.relatedAddress == base && $0.kind != .host }
         gatherings.removeAll { $0.path.local == base }
         for index in pairs.indices where pairs[index].path.local == base { pairs[index].fail() }
         pairs.removeAll { $0.path.local == base && $0.id != selectedID }
@@ -76,9 +83,11 @@ extension IceAgent {
     }
 
     private mutating func announceHost(_ base: LocalBase) {
+        // several own addresses may be one to the outside
+        guard !localCandidates.contains(where: { $0.transportAddress == base.hostAddress }) else { return }
         announce(
             IceCandidate(
-                foundation: foundation(.host, base: base.address.ip, server: nil), priority: base.hostPriority, address: .ip(base.address), kind: .host,
+                foundation: foundation(.host, base: base.address.ip, server: nil), priority: base.hostPriority, address: .ip(base.hostAddress), kind: .host,
                 usernameFragment: session.local.ufrag))
     }
 
@@ -139,9 +148,10 @@ extension IceAgent {
             settle(index, refreshAt: nil)
             return
         }
+        let isFirst = !gatherings[index].isRefresh
         settle(index, refreshAt: now + configuration.mappingRefresh)
         // RFC 8445 §5.1.3: a candidate with the same address and base is redundant
-        guard !isGatheringComplete, let base = bases.first(where: { $0.address == path.local }), mapped.ip.isIPv6 == base.address.ip.isIPv6,
+        guard isFirst, let base = bases.first(where: { $0.address == path.local }), mapped.ip.isIPv6 == base.address.ip.isIPv6,
             !localCandidates.contains(where: { $0.transportAddress == mapped }),
             localCandidates.count < 2 * configuration.maximumLocalAddresses
         else { return }

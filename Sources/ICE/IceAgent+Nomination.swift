@@ -6,7 +6,12 @@ extension IceAgent {
     /// Data goes along the best nominated pair that answers; before nomination, or where it went silent, along the best valid one (RFC 8445 §12.1).
     mutating func select(at now: Instant) {
         let valid = pairs.indices.filter { pairs[$0].state == .succeeded && (pairs[$0].id == selectedID || !isStale(pairs[$0], at: now)) }
-        let best = valid.max { rank($0, at: now) < rank($1, at: now) }
+        var best = valid.max { rank($0, at: now) < rank($1, at: now) }
+        if let doubtful = best, doubtful == selectedIndex, let unanswered = pairs[doubtful].unansweredSince, isSuspect(pairs[doubtful], at: now) {
+            // another that answered since knows better
+            let answered = valid.filter { $0 != doubtful && pairs[$0].lastResponse.map { $0 >= unanswered } ?? false }
+            best = answered.max { pairs[$0].lastResponse ?? .zero < pairs[$1].lastResponse ?? .zero } ?? doubtful
+        }
         guard let best else {
             if selectedID != nil {
                 selectedID = nil
@@ -16,17 +21,23 @@ extension IceAgent {
             return
         }
         guard pairs[best].id != selectedID else { return }
+        var isFlight = false
         if let index = selectedIndex {
+            isFlight = isSilent(pairs[index], at: now) || isSuspect(pairs[index], at: now)
             // one that went silent has to prove itself again
-            if isSilent(pairs[index], at: now) { pairs[index].reset() }
+            if isFlight { pairs[index].reset() }
             pairs[index].nextConsent = nil
             pairs[index].unansweredSince = nil
         }
         hasLostConsent = false
+        wasConnected = true
         selectedID = pairs[best].id
         startConsent(best, at: now)
+        // whether it answers still is not sure either
+        if isFlight { inquire(at: now) }
         if let previous = previousSession, pairs[best].session != previous.number {
             previousSession = nil
+            previousRemoteCandidates = []
             pairs.removeAll { $0.session == previous.number }
         }
         let path = pairs.first { $0.id == selectedID }?.path
@@ -68,14 +79,15 @@ extension IceAgent {
     }
 
     /// Of several nominated pairs the one of the highest priority counts (RFC 8445 §8.1.1), for aggressive peers nominate all within a moment.
-    /// A nomination that comes long after the last one is a change of mind instead: the peer lost its path, and says so before we notice.
+    /// A nomination that comes long after the last one, or from a peer that checks without nominating first, is a change of mind instead: the
+    /// peer lost its path, and says so before we notice.
     mutating func becomeNominated(_ index: Int, at now: Instant) {
         pairs[index].wantsNomination = false
         guard !pairs[index].isNominated else { return }
         pairs[index].isNominated = true
         pairs[index].nominatedAt = now
         guard !isControlling, let current = selectedIndex, current != index, let since = pairs[current].nominatedAt, pairs[current].isNominated,
-            since + .seconds(2) <= now, !pairs[index].wasSuperseded
+            since + .seconds(2) <= now || pairs[index].hadPlainCheck, !pairs[index].wasSuperseded
         else { return }
         pairs[current].isNominated = false
         pairs[current].wasSuperseded = true
@@ -118,8 +130,12 @@ extension IceAgent {
                 if state != .disconnected || !isSearching { lookForOthers() }
                 setState(.disconnected)
             } else {
-                settleChecks(selected: index)
                 let isFinal = pairs[index].isNominated && isGatheringComplete && hasAllRemoteCandidates
+                if !isSuspect(pairs[index], at: now) {
+                    settleChecks(selected: index)
+                } else if !pairs.contains(where: { $0.state == .waiting || $0.state == .inProgress }) {
+                    lookForOthers()
+                }
                 setState(isFinal ? .completed : .connected)
             }
             failAt = nil
@@ -131,7 +147,8 @@ extension IceAgent {
         failAt = patience
         let isAlive = pairs.contains { $0.state == .waiting || $0.state == .inProgress }
         if patience <= now, !isAlive { return fail() }
-        setState(pairs.isEmpty ? .new : .checking)
+        // there was a path, and there may be one again: an address may come, here or there
+        setState(wasConnected ? .disconnected : pairs.isEmpty ? .new : .checking)
     }
 
     private mutating func fail() {

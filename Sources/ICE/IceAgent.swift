@@ -20,7 +20,7 @@ package struct IceAgent: ~Copyable, Sendable {
         case connected
         /// As connected, a pair is nominated, and neither side will bring more candidates.
         case completed
-        /// The selected pair's consent requests go unanswered; it may come back, or another path may.
+        /// The selected pair's consent requests go unanswered, or its address is gone; it may come back, or another path may.
         case disconnected
         /// Every pair failed, or consent expired. From the latter only `restart` leads out (RFC 7675 §5.1).
         case failed
@@ -55,6 +55,7 @@ package struct IceAgent: ~Copyable, Sendable {
     var session: Session
     /// The one before a restart, until the new one has a valid pair.
     var previousSession: Session?
+    var previousRemoteCandidates: [RemoteCandidate] = []
     var tieBreaker: UInt64
     var generator: any RandomNumberGenerator & Sendable
 
@@ -81,6 +82,8 @@ package struct IceAgent: ~Copyable, Sendable {
     var failAt: Instant?
     /// RFC 7675 §5.1: no more datagrams until a restart.
     var hasLostConsent = false
+    /// There was a selected path since the agent last failed.
+    var wasConnected = false
 
     var outbox = DatagramBatch()
     var events: [Event] = []
@@ -148,7 +151,11 @@ package struct IceAgent: ~Copyable, Sendable {
         triggered = []
         transactions = transactions.filter { entry in entry.value.pairID.map { $0 == keeps } ?? true }
         let old = session.remote?.ufrag
-        previousSession = keeps == nil ? nil : session
+        // one that was never answered leaves nothing to go back to
+        if session.remote != nil {
+            previousSession = session
+            previousRemoteCandidates = remoteCandidates
+        }
         session = Session(number: session.number + 1, local: localCredentials, remote: nil)
         // one that names other credentials may have run ahead of the description
         remoteCandidates.removeAll { $0.isPeerReflexive || $0.candidate.usernameFragment == nil || $0.candidate.usernameFragment == old }
@@ -158,6 +165,19 @@ package struct IceAgent: ~Copyable, Sendable {
         failAt = nil
         if state == .failed { setState(.new) }
         regather(at: now)
+        update(at: now)
+    }
+
+    /// Takes the last `restart` back, as where its offer is (RFC 8829 §4.1.10.2): the credentials before it count again.
+    package mutating func undoRestart(at now: Instant) {
+        guard state != .closed, session.remote == nil, let previous = previousSession else { return }
+        session = previous
+        previousSession = nil
+        remoteCandidates = previousRemoteCandidates
+        earlyChecks = []
+        pairs.removeAll { $0.session != previous.number }
+        regather(at: now)
+        for remote in remoteCandidates { for base in bases { pair(base, with: remote, at: now) } }
         update(at: now)
     }
 
@@ -193,7 +213,7 @@ package struct IceAgent: ~Copyable, Sendable {
         var next = gatheringDeadline
         if state != .failed {
             next = earliest(next, checkDeadline(at: now))
-            next = earliest(next, consentDeadline)
+            next = earliest(next, consentDeadline(at: now))
             next = earliest(next, nominationDeadline(at: now))
             next = earliest(next, selectedPath == nil ? failAt.flatMap { $0 > now ? $0 : nil } : nil)
         }
@@ -215,6 +235,7 @@ package struct IceAgent: ~Copyable, Sendable {
         selectedPath = nil
         previousSession = nil
         failAt = nil
+        wasConnected = false
     }
 
     mutating func send(_ datagram: ByteBuffer, along path: NetworkPath) {

@@ -29,12 +29,18 @@ extension IceAgent {
 
         /// RFC 7675 §5.1: every 5 s, times 0.8 to 1.2.
         package var consentInterval: Duration = .seconds(5)
-        /// RFC 7675 §5.1: consent ends this long after the last answer.
-        package var consentTimeout: Duration = .seconds(30)
-        /// While a consent request is unanswered the next follows sooner, so that one lost datagram tells nothing.
-        package var consentRetryInterval: Duration = .milliseconds(500)
+        /// Consent ends this long after the last answer. RFC 7675 §5.1 allows 30 s at most; half of it still holds some forty requests,
+        /// so that a path which loses half of all datagrams keeps its consent.
+        package var consentTimeout: Duration = .seconds(15)
+        /// While a request is unanswered the pair is checked again this soon, so that one lost datagram tells nothing.
+        package var consentRetryInterval: Duration = .milliseconds(250)
+        /// A pair that leaves requests unanswered for so long (or four of its round trips, if that is longer) gives its place to one that was
+        /// checked later, and others are tried.
+        package var suspicionTimeout: Duration = .milliseconds(750)
         /// `disconnected` after this long without an answer to a request.
-        package var disconnectedTimeout: Duration = .seconds(5)
+        package var disconnectedTimeout: Duration = .seconds(3)
+        /// A pair is not asked out of turn more often than this.
+        package var inquiryInterval: Duration = .seconds(1)
 
         package var maximumRemoteCandidates = 100
         /// RFC 8445 §6.1.2.5.

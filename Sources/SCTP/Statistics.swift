@@ -66,6 +66,8 @@ package struct Statistics: Hashable, Sendable {
     package var pathProbes = 0
     /// Times that large packets were given up again.
     package var blackHoles = 0
+    /// Times that packets took another way.
+    package var pathChanges = 0
     package var sacksSent = 0
     package var sacksReceived = 0
     package var drops = DropCounters()

@@ -41,10 +41,11 @@ extension PeerConnection.Configuration {
         public var failureTimeout: Duration = .seconds(15)
         /// Between consent requests, times 0.8 to 1.2. 5 s; 1 s to 15 s.
         public var consentInterval: Duration = .seconds(5)
-        /// Without consent for this long nothing is sent any more. 30 s; 2 s to 10 min, and longer than `consentInterval`.
-        public var consentTimeout: Duration = .seconds(30)
-        /// Unanswered for this long: disconnected. 5 s; 100 ms to 10 min.
-        public var disconnectedTimeout: Duration = .seconds(5)
+        /// Without consent for this long nothing is sent any more, and the connection fails. 15 s; 2 s to the 30 s of RFC 7675 §5.1, and longer than
+        /// `consentInterval`.
+        public var consentTimeout: Duration = .seconds(15)
+        /// Unanswered for this long: disconnected. 3 s; 100 ms to 10 min.
+        public var disconnectedTimeout: Duration = .seconds(3)
 
         public init() {}
     }
@@ -116,7 +117,7 @@ extension PeerConnection.Configuration {
             case .iceTransmissions: .number(\.ice.transmissions, 1...20)
             case .iceFailure: .duration(\.ice.failureTimeout, 1000...600_000)
             case .consentInterval: .duration(\.ice.consentInterval, 1000...15_000)
-            case .consentTimeout: .duration(\.ice.consentTimeout, 2000...600_000)
+            case .consentTimeout: .duration(\.ice.consentTimeout, 2000...30_000)
             case .disconnected: .duration(\.ice.disconnectedTimeout, 100...600_000)
             }
         }

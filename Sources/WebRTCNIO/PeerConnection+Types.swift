@@ -29,8 +29,13 @@ extension PeerConnection {
         public var ice = Ice()
         /// Also offer the loopback addresses; ignored when an endpoint is given. Without another address they are offered anyway.
         public var includeLoopback = false
-        /// Bind to this numeric address only; nil means every address. Ignored when an endpoint is given.
+        /// Bind to this numeric address only; nil means every address, those that come while the connection lives included. Ignored when an
+        /// endpoint is given, as are the two below.
         public var host: String?
+        /// Ports to take one of; 0...0, the default, leaves the choice to the system. See ``UDPEndpoint/Options/ports``.
+        public var ports: ClosedRange<UInt16> = 0...0
+        /// What peers are told in place of own addresses; see ``UDPEndpoint/Options/advertisedAddresses``.
+        public var advertisedAddresses: [String] = []
 
         public init() {}
     }
@@ -58,6 +63,8 @@ extension PeerConnection {
         case iceGatheringStateChanged(IceGatheringState)
         /// To be sent to the peer where signalling trickles (RFC 8838).
         case iceCandidate(IceCandidate)
+        /// An offer is to be made and sent to the peer: ``PeerConnection/restartIce()`` was called.
+        case negotiationNeeded
         /// The peer opened a channel.
         case dataChannel(DataChannel)
     }

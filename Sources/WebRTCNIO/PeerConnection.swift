@@ -21,7 +21,14 @@ public final class PeerConnection: Sendable {
         let own: UDPEndpoint?
         if endpoint == nil {
             do {
-                own = try await UDPEndpoint.bind(host: configuration.host, on: group, includeLoopback: configuration.includeLoopback)
+                var options = UDPEndpoint.Options()
+                options.host = configuration.host
+                options.ports = configuration.ports
+                options.includeLoopback = configuration.includeLoopback
+                options.advertisedAddresses = configuration.advertisedAddresses
+                own = try await UDPEndpoint.bind(options, on: group)
+            } catch let error as PeerConnectionError {
+                throw error
             } catch {
                 throw PeerConnectionError(.endpointClosed, "\(error)")
             }
@@ -57,7 +64,17 @@ public final class PeerConnection: Sendable {
         return DataChannel(handle: handle, label: label, options: options, connection: self)
     }
 
-    public func createOffer() async throws -> SessionDescription { try await session.createOffer() }
+    /// The offer that fits the present state.
+    /// - Parameter iceRestart: with other ICE credentials (RFC 8445 §9): once it is set and answered the connection finds its paths anew, and uses the
+    ///   present one until then. Channels, and what is under way on them, outlive it. Ignored before the first offer or answer is set.
+    /// - Throws: ``PeerConnectionError`` with `invalidState`, or why the connection is over.
+    public func createOffer(iceRestart: Bool = false) async throws -> SessionDescription { try await session.createOffer(iceRestart: iceRestart) }
+
+    /// Makes the next offer restart ICE, as `createOffer(iceRestart: true)` does, and emits ``Event/negotiationNeeded`` (W3C `restartIce`).
+    ///
+    /// For networks that changed on both sides, or behind a NAT: where only one side's addresses changed and the other can be reached, the connection
+    /// moves over by itself. A connection that has failed is over and stays so: restart while its state is `disconnected`, or make another one.
+    public func restartIce() async { await session.restartIce() }
 
     public func createAnswer() async throws -> SessionDescription { try await session.createAnswer() }
 

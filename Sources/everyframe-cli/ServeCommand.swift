@@ -22,8 +22,14 @@ struct ServeCommand: AsyncParsableCommand {
     var port: Int?
     @Option(help: "Numeric address for UDP (EVERYFRAME_UDP_HOST; default: those of all interfaces).")
     var udpHost: String?
-    @Option(help: "UDP port of all sessions, 0 for any (EVERYFRAME_UDP_PORT; default 0).")
-    var udpPort: Int?
+    @Option(help: "UDP port of all sessions, 0 for any, or a range to take a free one of, as 50000-50100 (EVERYFRAME_UDP_PORT; default 0).")
+    var udpPort: PortsOption?
+    @Option(
+        name: .customLong("advertise-address"),
+        help: ArgumentHelp(
+            "Numeric address that clients are told in place of this machine's own, as behind a NAT that maps one to one; once for each family "
+                + "(EVERYFRAME_ADVERTISE_ADDRESS, with commas; default: none).", valueName: "address"))
+    var advertisedAddresses: [String] = []
     @Option(help: "Model id, path of a model file, or synthetic:MS (EVERYFRAME_MODEL). See 'everyframe models'.")
     var model: String?
     @Option(help: "Frames in the engine at once (EVERYFRAME_REQUESTS_IN_FLIGHT; default: the engine's choice).")
@@ -116,7 +122,11 @@ struct ServeCommand: AsyncParsableCommand {
         if let value = try port ?? Environment.value("EVERYFRAME_PORT") { configuration.port = try inRange(value, 0...65_535, "port") }
         try transport.apply(to: &configuration.peer)
         configuration.udpHost = udpHost ?? Environment.text("EVERYFRAME_UDP_HOST")
-        if let value = try udpPort ?? Environment.value("EVERYFRAME_UDP_PORT") { configuration.udpPort = try inRange(value, 0...65_535, "udp-port") }
+        if let value = try udpPort ?? Environment.value("EVERYFRAME_UDP_PORT") { configuration.udpPorts = value.range }
+        configuration.advertisedAddresses = advertisedAddresses
+        if advertisedAddresses.isEmpty, let text = Environment.text("EVERYFRAME_ADVERTISE_ADDRESS") {
+            configuration.advertisedAddresses = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        }
         if let value = model ?? Environment.text("EVERYFRAME_MODEL") { configuration.model = value }
         if let value = try requestsInFlight ?? Environment.value("EVERYFRAME_REQUESTS_IN_FLIGHT") {
             configuration.requestsInFlight = try inRange(value, 1...1024, "requests-in-flight")
@@ -161,6 +171,19 @@ struct ServeCommand: AsyncParsableCommand {
             configuration.limits.drainTime = .seconds(try inRange(value, 0...3600, "drain-timeout"))
         }
         return configuration
+    }
+}
+
+/// `PORT`, or `LOW-HIGH`.
+struct PortsOption: ExpressibleByArgument {
+    let range: ClosedRange<UInt16>
+
+    init?(argument: String) {
+        let ends = argument.split(separator: "-", omittingEmptySubsequences: false).map { UInt16($0) }
+        guard ends.count <= 2, let low = ends.first.flatMap({ $0 }), let high = ends.last.flatMap({ $0 }), low < high && low > 0 || ends.count == 1 else {
+            return nil
+        }
+        range = low...high
     }
 }
 

@@ -24,12 +24,14 @@ final class Program: Sendable {
     private let endedWith: Mutex<Int32?>
     private let isOver: Flag
 
-    /// - Parameter input: the file or pipe that is standard input; nil: there is none.
-    init(_ arguments: [String], in folder: Workshop, input: String? = nil, environment: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - input: the file or pipe that is standard input; nil: there is none.
+    ///   - prefix: a command that runs it in place of itself, elsewhere.
+    init(_ arguments: [String], in folder: Workshop, input: String? = nil, environment: [String: String] = [:], prefix: [String] = []) throws {
         self.arguments = arguments
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: Self.path)
-        process.arguments = arguments
+        process.executableURL = URL(fileURLWithPath: prefix.isEmpty ? Self.path : "/usr/bin/env")
+        process.arguments = prefix.isEmpty ? arguments : prefix + [Self.path] + arguments
         process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
         process.environment = Self.environment.merging(environment) { $1 }
         process.standardInput = input.flatMap { FileHandle(forReadingAtPath: $0) } ?? FileHandle.nullDevice
@@ -51,9 +53,10 @@ final class Program: Sendable {
 
     /// Runs it to its end.
     static func run(
-        _ arguments: [String], in folder: Workshop, input: String? = nil, environment: [String: String] = [:], within seconds: Double = 60
+        _ arguments: [String], in folder: Workshop, input: String? = nil, environment: [String: String] = [:], prefix: [String] = [],
+        within seconds: Double = 60
     ) async throws -> Ended {
-        let program = try Program(arguments, in: folder, input: input, environment: environment)
+        let program = try Program(arguments, in: folder, input: input, environment: environment, prefix: prefix)
         return try await program.waitForEnd(within: seconds)
     }
 

@@ -15,7 +15,7 @@ import Wire
         let cuts = (0..<2).map { _ in Int.random(in: 5...120, using: &random) }
         try await withServer({
             $0.model = "synthetic:5"
-            $0.udpPort = 0
+            $0.udpPorts = 0...0
         }) { server in
             let relay = try await Relay(httpPort: server.port, udpPort: server.udpPort)
             let (results, arrived) = AsyncStream<Int>.makeStream()

@@ -14,6 +14,9 @@ import Wire
         var bursts = 0
         var isClosed = false
 
+        func localAddressAdded(_ address: TransportAddress) {}
+        func localAddressRemoved(_ address: TransportAddress) {}
+
         func receive(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath, at now: Instant) {
             reads += 1
             var rest = bytes

@@ -88,11 +88,11 @@ final class PeerPair {
 
     /// Drains both engines onto the links.
     func pump() {
-        Self.drain(&left, &batch, onto: &toRight, now: now)
-        Self.drain(&right, &batch, onto: &toLeft, now: now)
+        Self.drain(&left, &batch, onto: &toRight, to: right.address, now: now)
+        Self.drain(&right, &batch, onto: &toLeft, to: left.address, now: now)
     }
 
-    private static func drain(_ side: inout Side, _ batch: inout DatagramBatch, onto link: inout Link, now: Instant) {
+    private static func drain(_ side: inout Side, _ batch: inout DatagramBatch, onto link: inout Link, to remote: TransportAddress, now: Instant) {
         while true {
             while let event = side.engine.poll(at: now, into: &batch) {
                 side.events.append(event)
@@ -108,7 +108,8 @@ final class PeerPair {
                 }
             }
             if batch.isEmpty { return }
-            for index in 0..<batch.count {
+            // what leaves from or goes to an address that is no more is lost
+            for index in 0..<batch.count where batch.paths[index] == NetworkPath(local: side.address, remote: remote) {
                 if let packet = batch.packets.packet(index) { link.send(ByteBuffer(bytes: packet.readableBytesView), at: now) }
             }
             batch.removeAll()

@@ -93,11 +93,31 @@ extension Association {
         }
     }
 
-    /// Packets take another way from now on: what was found belongs to the old one.
+    /// Packets take another way from now on: its size, round trip and capacity are its own (RFC 9260 §7.2: windows belong to destinations).
+    ///
+    /// What is in flight went the old way, and where that broke it is lost. It goes again at once: to wait for a time-out that the old way's
+    /// silence has backed off would cost seconds, and what did arrive costs a duplicate. It tells nothing of the new way's capacity, though.
     mutating func pathChanged(at now: Instant) {
         guard state.hasPeer else { return }
+        counters.pathChanges += 1
+        roundTrip = RoundTripEstimator(configuration)
+        detector.pathChanged()
+        errorCount = 0
+        heartbeatNonce = nil
+        recoveryPoint = nil
+        isProbing = false
+        timers.stop(.reordering)
+        timers.stop(.tailProbe)
+        timers.stop(.retransmission)
+        inFlight.loseAll()
+        makeCongestionController()
         search.startAnew()
         usePacketsOfBaseSize(at: now)
+        needsForwardTSN = advancedPoint > inFlight.cumulative
+        if !inFlight.lost.isEmpty { timers[.retransmission] = now + roundTrip.timeout }
+        // acknowledgements that were under way are lost as well
+        if state.mayReceiveData { sackSchedule.requestImmediately() }
+        wakeAt = now
     }
 
     private mutating func usePacketsOfBaseSize(at now: Instant) {

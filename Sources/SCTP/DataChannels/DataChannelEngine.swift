@@ -203,8 +203,10 @@ package struct DataChannelEngine: ~Copyable {
 
     /// The host does not send packets of this size: the network next to it carries less.
     package mutating func packetRefused(size: Int, at now: Instant) { association.packetRefused(size: size, at: now) }
-    /// Packets take another way from now on: nothing is known of its size.
+    /// Packets take another way from now on: nothing is known of its size, round trip and capacity.
     package mutating func pathChanged(at now: Instant) { association.pathChanged(at: now) }
+    /// T3 expiries so far: each says that what was sent may not arrive.
+    package var retransmissionTimeouts: Int { association.counters.timeouts }
 
     /// When `handleTimeout` and `poll` are next due. At or before "now" where more is to be sent than one `poll` may write.
     package var deadline: Instant? { association.deadline }

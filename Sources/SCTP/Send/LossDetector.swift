@@ -129,6 +129,16 @@ struct LossDetector {
         if suspects.count > 64 { suspicionIsOver() }
     }
 
+    /// What was learnt of the order and the speed of arrivals belongs to the old path; what has arrived has arrived.
+    mutating func pathChanged() {
+        reorderingSeen = false
+        windowMultiplier = 1
+        recoveriesSinceDuplicate = 0
+        sampleSentAt = nil
+        timeoutIsOver()
+        suspicionIsOver()
+    }
+
     /// Packets go in the base size from now on, or a large one arrived.
     mutating func forgetLargeLosses() {
         largePacketsLost = 0

@@ -10,8 +10,18 @@ package import Wire
 ///     stable ──remote offer─► haveRemoteOffer ──local answer──► stable
 struct Signalling {
     var state = PeerSignallingState.stable
-    let credentials: IceCredentials
+    var credentials: IceCredentials
+    /// What the next local description of an ICE restart says (RFC 8445 §9); they count once it is set.
+    var nextCredentials: IceCredentials?
+    /// Before the offer that restarts, for its rollback.
+    var credentialsBefore: IceCredentials?
+    /// `restartIce` was called: the next offer restarts.
+    var wantsRestart = false
+    /// The peer's offer restarts: so must our answer (RFC 8839 §4.4.1.1.1).
+    var remoteRestarts = false
     let sessionID: UInt64
+    /// Versions that descriptions of earlier credentials had.
+    var versionsBefore: UInt64 = 0
     /// The local description's kind and DTLS role; its text is written afresh with the candidates of the moment.
     var localKind: SessionDescription.Kind?
     var localSetup = SDP.Setup.actpass
@@ -24,6 +34,8 @@ struct Signalling {
     var remoteSDP: SDP?
     var remoteDescription: SessionDescription?
     var hasRemoteEnd = false
+    /// The three above before the offer that is not answered yet, for its rollback.
+    var remoteBefore: (DataSession?, SDP?, SessionDescription?)
 
     init(using generator: inout some RandomNumberGenerator & Sendable) {
         credentials = .random(using: &generator)
@@ -45,17 +57,27 @@ extension PeerEngine {
     /// With the candidates found so far.
     package var localDescription: SessionDescription? {
         guard let kind = signalling.localKind else { return nil }
-        return try? describe(kind, setup: signalling.localSetup)
+        return try? describe(kind, setup: signalling.localSetup, credentials: signalling.credentials)
     }
 
-    package mutating func createOffer() throws(SignallingError) -> SessionDescription {
+    /// With `iceRestart`, or after `restartIce`, one with other credentials (RFC 8829 §5.2.3.1, §4.1.8).
+    package mutating func createOffer(iceRestart: Bool = false) throws(SignallingError) -> SessionDescription {
         guard signalling.state == .stable || signalling.state == .haveLocalOffer else { throw wrongState("createOffer") }
-        return try describe(.offer, setup: .actpass)
+        if iceRestart || signalling.wantsRestart { prepareRestart() }
+        return try describe(.offer, setup: .actpass, credentials: signalling.nextCredentials ?? signalling.credentials)
+    }
+
+    /// The next offer restarts ICE. True where there is something to be restarted.
+    package mutating func restartIce() -> Bool {
+        guard ice != nil, !isClosed, failure == nil else { return false }
+        signalling.wantsRestart = true
+        return true
     }
 
     package mutating func createAnswer() throws(SignallingError) -> SessionDescription {
         guard signalling.state == .haveRemoteOffer else { throw wrongState("createAnswer") }
-        return try describe(.answer, setup: try answerSetup)
+        if signalling.remoteRestarts { prepareRestart() }
+        return try describe(.answer, setup: try answerSetup, credentials: signalling.nextCredentials ?? signalling.credentials)
     }
 
     /// nil applies the offer or answer that fits the state. The text given is not read: what counts is what the engine would write now.
@@ -67,16 +89,27 @@ extension PeerEngine {
             signalling.localKind = .offer
             signalling.localSetup = .actpass
             startIce(isControlling: true, at: now)
+            if signalling.wantsRestart { prepareRestart() }
+            restart(at: now)
         case (.answer, .haveRemoteOffer):
             signalling.localSetup = try answerSetup
             signalling.localKind = .answer
             signalling.state = .stable
             // an answerer controls where the offerer is lite (RFC 8445 §6.1.1)
             startIce(isControlling: signalling.remote?.isIceLite ?? false, at: now)
+            if signalling.remoteRestarts { prepareRestart() }
+            restart(at: now)
+            signalling.remoteRestarts = false
             try connect(at: now)
         case (.rollback, .haveLocalOffer):
             signalling.state = .stable
+            signalling.nextCredentials = nil
             if dtls == nil { signalling.localKind = nil }
+            if let before = signalling.credentialsBefore.take() {
+                signalling.credentials = before
+                forgetLocalCandidates()
+                ice?.undoRestart(at: now)
+            }
         default: throw wrongState("setLocalDescription(\(kind))")
         }
     }
@@ -84,15 +117,23 @@ extension PeerEngine {
     package mutating func setRemoteDescription(_ description: SessionDescription, at now: Instant) throws(SignallingError) {
         switch (description.kind, signalling.state) {
         case (.offer, .stable):
+            let before = (signalling.remote, signalling.remoteSDP, signalling.remoteDescription)
             try accept(description)
+            signalling.remoteBefore = before
             signalling.state = .haveRemoteOffer
         case (.answer, .haveLocalOffer):
             try accept(description)
+            signalling.remoteRestarts = false
+            signalling.credentialsBefore = nil
+            signalling.wantsRestart = false
             signalling.state = .stable
             try connect(at: now)
         case (.rollback, .haveRemoteOffer):
             signalling.state = .stable
-            if dtls == nil { (signalling.remote, signalling.remoteSDP, signalling.remoteDescription) = (nil, nil, nil) }
+            signalling.remoteRestarts = false
+            signalling.nextCredentials = nil
+            signalling.remoteCandidates = []
+            (signalling.remote, signalling.remoteSDP, signalling.remoteDescription) = signalling.remoteBefore
         default: throw wrongState("setRemoteDescription(\(description.kind))")
         }
     }
@@ -102,12 +143,12 @@ extension PeerEngine {
         guard let remote = signalling.remote else { throw wrongState("addIceCandidate") }
         guard let candidate else {
             signalling.hasRemoteEnd = true
-            ice?.endOfRemoteCandidates(at: now)
+            if !signalling.remoteRestarts { ice?.endOfRemoteCandidates(at: now) }
             return
         }
         // of another generation (RFC 8838 §11): it cannot be checked
         if let ufrag = candidate.usernameFragment, ufrag != remote.credentials.ufrag { return }
-        if dtls != nil {
+        if dtls != nil, !signalling.remoteRestarts {
             ice?.addRemoteCandidate(candidate, at: now)
         } else if signalling.remoteCandidates.count < Self.maximumRemoteCandidates {
             signalling.remoteCandidates.append(candidate)
@@ -136,8 +177,13 @@ extension PeerEngine {
         } catch {
             throw .unusable("\(error)")
         }
-        if let known = signalling.remote, dtls != nil, known.credentials != remote.credentials {
-            throw .unusable("the peer wants to restart ICE, which this connection does not do yet")
+        var restarts = false
+        if let known = signalling.remote, dtls != nil {
+            // RFC 8842 §4: that would be another DTLS association
+            guard Set(known.fingerprints.strongest) == Set(remote.fingerprints.strongest) else {
+                throw .unusable("the peer has another certificate now: it is another connection")
+            }
+            restarts = known.credentials != remote.credentials
         }
         if description.kind == .offer {
             signalling.mid = remote.mid ?? "0"
@@ -148,8 +194,32 @@ extension PeerEngine {
         signalling.remoteDescription = description
         // a candidate that nobody understands is no reason to refuse the rest (RFC 8839 §5.1)
         let candidates = remote.candidates.prefix(Self.maximumRemoteCandidates).compactMap { try? IceCandidate(sdp: $0) }
-        if dtls == nil { signalling.remoteCandidates = candidates }
-        if remote.hasEndOfCandidates { signalling.hasRemoteEnd = true }
+        signalling.remoteCandidates = candidates
+        signalling.remoteRestarts = restarts
+        if restarts || remote.hasEndOfCandidates { signalling.hasRemoteEnd = remote.hasEndOfCandidates }
+    }
+
+    // MARK: ICE restart
+
+    private mutating func prepareRestart() {
+        guard ice != nil, signalling.nextCredentials == nil else { return }
+        signalling.nextCredentials = .random(using: &generator)
+    }
+
+    private mutating func restart(at now: Instant) {
+        guard let next = signalling.nextCredentials.take() else { return }
+        if signalling.state == .haveLocalOffer { signalling.credentialsBefore = signalling.credentialsBefore ?? signalling.credentials }
+        signalling.wantsRestart = false
+        signalling.credentials = next
+        forgetLocalCandidates()
+        ice?.restart(localCredentials: next, at: now)
+    }
+
+    /// They are announced again, with the credentials that count now.
+    private mutating func forgetLocalCandidates() {
+        signalling.versionsBefore += UInt64(localCandidates.count) + 2
+        localCandidates = []
+        gatheringState = .gathering
     }
 
     private mutating func startIce(isControlling: Bool, at now: Instant) {
@@ -160,13 +230,14 @@ extension PeerEngine {
         settings.stunServers = stunServers
         ice = IceAgent(configuration: settings, generator: generator)
         gatheringState = .gathering
-        for address in localAddresses { ice?.addLocalAddress(address, at: now) }
+        for local in localAddresses { ice?.addLocalAddress(local.address, advertised: local.advertised, at: now) }
         if localAddressesEnded { ice?.endOfLocalAddresses(at: now) }
     }
 
-    /// Both descriptions are there: checks begin, and DTLS when a pair is found.
+    /// Both descriptions are there: checks begin, and DTLS when a pair is found. DTLS and SCTP outlive every restart of ICE.
     private mutating func connect(at now: Instant) throws(SignallingError) {
-        guard dtls == nil, let remote = signalling.remote else { return }
+        guard let remote = signalling.remote else { return }
+        guard dtls == nil else { return introduce(remote, at: now) }
         isDTLSClient = signalling.localKind == .answer ? signalling.localSetup == .active : remote.setup == .passive
         do {
             dtls = try DTLSEngine(
@@ -178,26 +249,35 @@ extension PeerEngine {
         channels.setRole(isDTLSClient: isDTLSClient)
         // SCTP says 0 where there is no limit
         channels.setRemote(port: remote.sctpPort, maximumMessageSize: remote.maximumMessageSize ?? 0)
-        ice?.setRemoteCredentials(remote.credentials, isLite: remote.isIceLite, at: now)
-        for candidate in signalling.remoteCandidates { ice?.addRemoteCandidate(candidate, at: now) }
-        signalling.remoteCandidates = []
-        if signalling.hasRemoteEnd { ice?.endOfRemoteCandidates(at: now) }
+        introduce(remote, at: now)
         let waiting = early
         early = []
         for (datagram, path) in waiting { handle(datagram, path: path, at: now) }
     }
 
-    private func describe(_ kind: SessionDescription.Kind, setup: SDP.Setup) throws(SignallingError) -> SessionDescription {
+    private mutating func introduce(_ remote: DataSession, at now: Instant) {
+        ice?.setRemoteCredentials(remote.credentials, isLite: remote.isIceLite, at: now)
+        for candidate in signalling.remoteCandidates { ice?.addRemoteCandidate(candidate, at: now) }
+        signalling.remoteCandidates = []
+        if signalling.hasRemoteEnd { ice?.endOfRemoteCandidates(at: now) }
+    }
+
+    private func describe(_ kind: SessionDescription.Kind, setup: SDP.Setup, credentials: IceCredentials) throws(SignallingError) -> SessionDescription {
         var local = LocalDataSession(
-            sessionID: signalling.sessionID, credentials: signalling.credentials, fingerprints: [configuration.certificate.fingerprint],
+            sessionID: signalling.sessionID, credentials: credentials, fingerprints: [configuration.certificate.fingerprint],
             maximumMessageSize: configuration.maximumMessageSize)
         // RFC 8829 §5.2.2: the version grows when something changed, and only candidates do
-        local.version = UInt64(localCandidates.count) + (gatheringState == .complete ? 2 : 1)
+        local.version = signalling.versionsBefore + UInt64(localCandidates.count) + (gatheringState == .complete ? 2 : 1)
         local.mid = signalling.mid
         local.isIceLite = configuration.isLite
         local.setup = setup
-        local.candidates = localCandidates.map(\.sdp)
-        local.hasEndOfCandidates = gatheringState == .complete
+        if credentials == signalling.credentials {
+            local.candidates = localCandidates.map(\.sdp)
+            local.hasEndOfCandidates = gatheringState == .complete
+        } else {
+            // those of the credentials to come are found once they count
+            local.version += 1
+        }
         local.defaultAddress = localCandidates.max { $0.priority < $1.priority }?.transportAddress
         guard kind != .offer else { return SessionDescription(kind: kind, sdp: SDP.offer(local).text) }
         guard let offer = signalling.remoteSDP else { throw wrongState("createAnswer") }

@@ -52,7 +52,7 @@ package struct PeerEngine: ~Copyable {
     var dtlsConnected = false
     var channels: DataChannelEngine
 
-    var localAddresses: [TransportAddress] = []
+    var localAddresses: [LocalAddress] = []
     var localAddressesEnded = false
     var stunServers: [TransportAddress]
     var localCandidates: [IceCandidate] = []
@@ -64,6 +64,8 @@ package struct PeerEngine: ~Copyable {
     static let longestEarly = 2048
     /// Where the peer's DTLS came from last; answers go there until ICE has chosen.
     var lastPath: NetworkPath?
+    /// ICE has chosen a path at least once.
+    private var hadPath = false
     var notedPath: NetworkPath?
     /// SCTP packets opened and not yet handled, and packets to be sealed. Kept for their storage.
     var opened = PacketBatch()
@@ -87,10 +89,30 @@ package struct PeerEngine: ~Copyable {
 
     // MARK: Addresses
 
-    /// A socket is bound to `address`.
-    package mutating func addLocalAddress(_ address: TransportAddress, at now: Instant) {
-        localAddresses.append(address)
-        if ice != nil, gatheringState != .new { ice?.addLocalAddress(address, at: now) }
+    struct LocalAddress {
+        var address: TransportAddress
+        var advertised: TransportAddress.IP?
+    }
+
+    /// A socket is bound to `address`; peers are told `advertised` in its place, with the same port.
+    package mutating func addLocalAddress(_ address: TransportAddress, advertised: TransportAddress.IP? = nil, at now: Instant) {
+        localAddresses.append(LocalAddress(address: address, advertised: advertised))
+        if ice != nil, gatheringState != .new { ice?.addLocalAddress(address, advertised: advertised, at: now) }
+    }
+
+    /// The socket is gone, or its address is.
+    package mutating func removeLocalAddress(_ address: TransportAddress, at now: Instant) {
+        localAddresses.removeAll { $0.address == address }
+        ice?.removeLocalAddress(address, at: now)
+        let left = announcedAddresses
+        localCandidates.removeAll { !left.contains($0.address) }
+    }
+
+    private var announcedAddresses: [IceCandidate.Address] {
+        switch ice {
+        case .some(let ice): ice.localCandidates.map(\.address)
+        case .none: []
+        }
     }
 
     package mutating func endOfLocalAddresses(at now: Instant) {
@@ -167,14 +189,17 @@ package struct PeerEngine: ~Copyable {
     /// At or before now where more is to be sent than one `poll` writes.
     package var deadline: Instant? {
         guard !isClosed else { return nil }
-        return earliest(iceDeadline, earliest(dtlsDeadline, dtlsConnected ? channels.deadline : nil))
+        return earliest(iceDeadline, earliest(dtlsDeadline, channelsRun ? channels.deadline : nil))
     }
 
     package mutating func handleTimeout(at now: Instant) {
         guard !isClosed else { return }
         ice?.handleTimeout(at: now)
         dtls?.handleTimeout(at: now)
-        if dtlsConnected { channels.handleTimeout(at: now) }
+        guard channelsRun else { return }
+        let timeouts = channels.retransmissionTimeouts
+        channels.handleTimeout(at: now)
+        if channels.retransmissionTimeouts != timeouts { ice?.noteTrouble(at: now) }
     }
 
     /// Appends datagrams to send; answers with the next event, nil when drained.
@@ -225,8 +250,11 @@ package struct PeerEngine: ~Copyable {
 // MARK: - Layers
 
 extension PeerEngine {
-    /// The chosen pair, or before that the way the peer's own handshake came.
-    var sendPath: NetworkPath? { selectedPath ?? lastPath }
+    /// The chosen pair, or before the first the way the peer's own handshake came.
+    var sendPath: NetworkPath? { selectedPath ?? (hadPath ? nil : lastPath) }
+
+    /// Without a path SCTP stands still: its timers would tell of nothing but that.
+    private var channelsRun: Bool { dtlsConnected && sendPath != nil }
 
     private func hasHeardPeer(along path: NetworkPath) -> Bool {
         switch ice {
@@ -284,6 +312,7 @@ extension PeerEngine {
         case .selectedPath(let path):
             selectedPathChanges += 1
             events.append(.selectedPath(path))
+            hadPath = true
             channels.pathChanged(at: now)
             if isDTLSClient { dtls?.start(at: now) }
         }
@@ -309,7 +338,7 @@ extension PeerEngine {
     }
 
     private mutating func pollChannels(at now: Instant) -> Bool {
-        guard dtlsConnected, let event = channels.poll(at: now, into: &outgoing) else { return false }
+        guard channelsRun, let event = channels.poll(at: now, into: &outgoing) else { return false }
         switch event {
         case .connected, .bufferedAmountLow: break
         case .channel(let handle): events.append(.channel(ChannelHandle(inner: handle)))

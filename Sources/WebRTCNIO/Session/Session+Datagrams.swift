@@ -11,6 +11,24 @@ extension Session: DatagramReceiver {
         assumeIsolated { $0.flush(at: now) }
     }
 
+    nonisolated func localAddressAdded(_ address: TransportAddress) {
+        later { session in
+            guard session.isGathering, !session.isEnded else { return }
+            let now = Instant.now
+            session.engine.addLocalAddress(address, advertised: session.endpoint.advertisedAddress(for: address), at: now)
+            session.flush(at: now)
+        }
+    }
+
+    nonisolated func localAddressRemoved(_ address: TransportAddress) {
+        later { session in
+            guard session.isGathering, !session.isEnded else { return }
+            let now = Instant.now
+            session.engine.removeLocalAddress(address, at: now)
+            session.flush(at: now)
+        }
+    }
+
     nonisolated func endpointClosed() {
         later { $0.end(PeerConnectionError(.endpointClosed), farewell: false) }
     }

@@ -15,9 +15,13 @@ extension Session {
         }
     }
 
-    func createOffer() throws -> SessionDescription {
+    func createOffer(iceRestart: Bool) throws -> SessionDescription {
         try checkOpen()
-        return try translating { () throws(SignallingError) in try engine.createOffer() }
+        return try translating { () throws(SignallingError) in try engine.createOffer(iceRestart: iceRestart) }
+    }
+
+    func restartIce() {
+        if engine.restartIce() { emit(.plain(.negotiationNeeded)) }
     }
 
     func createAnswer() throws -> SessionDescription {
@@ -31,6 +35,9 @@ extension Session {
         if startTime == nil { startTime = now }
         try translating { () throws(SignallingError) in try engine.setLocalDescription(description, at: now) }
         gather(at: now)
+        // a restart gathers anew, under another ufrag
+        if engine.gatheringState == .gathering { setGathering(.gathering) }
+        if !ownsEndpoint { endpoint.router.value.add(self, ufrag: engine.localUfrag) }
         flush(at: now)
     }
 
@@ -84,7 +91,7 @@ extension Session {
         guard !isGathering, engine.localDescription != nil else { return }
         isGathering = true
         setGathering(.gathering)
-        for address in endpoint.localAddresses { engine.addLocalAddress(address, at: now) }
+        for address in endpoint.localAddresses { engine.addLocalAddress(address, advertised: endpoint.advertisedAddress(for: address), at: now) }
         for server in configuration.iceServers.flatMap(\.urls) { lookUpServer(server) }
         if lookups == 0 { engine.endOfLocalAddresses(at: now) }
     }

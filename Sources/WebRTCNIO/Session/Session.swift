@@ -17,7 +17,7 @@ actor Session {
     static let maximumEvents = 4096
 
     let endpoint: UDPEndpoint
-    private let ownsEndpoint: Bool
+    let ownsEndpoint: Bool
     let configuration: PeerConnection.Configuration
     let logger: Logger?
 

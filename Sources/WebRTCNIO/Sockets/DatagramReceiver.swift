@@ -7,6 +7,10 @@ protocol DatagramReceiver: AnyObject, Sendable {
     func receive(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath, at now: Instant)
     /// All datagrams that were waiting at the socket have been handed in.
     func endOfBurst(at now: Instant)
-    /// The socket that this receiver sends from is gone.
+    /// A socket was bound to an address that this machine did not have before.
+    func localAddressAdded(_ address: TransportAddress)
+    /// An address of this machine is gone, and its socket with it.
+    func localAddressRemoved(_ address: TransportAddress)
+    /// The sockets that this receiver sends from are gone.
     func endpointClosed()
 }

@@ -20,6 +20,8 @@ final class EndpointRouter {
     static let addressesPerSession = 64
 
     private(set) var sockets: [UDPSocket] = []
+    /// Sockets come and go with this machine's addresses.
+    var isFollowing = false
     private(set) var counters = Counters()
     private var sessions: [ObjectIdentifier: Entry] = [:]
     private var byUfrag: [String: ObjectIdentifier] = [:]
@@ -33,7 +35,8 @@ final class EndpointRouter {
 
     private struct Entry {
         var receiver: any DatagramReceiver
-        var ufrag: String
+        /// The present one, and the one before an ICE restart.
+        var ufrags: [String]
         var addresses: [TransportAddress] = []
     }
 
@@ -42,10 +45,15 @@ final class EndpointRouter {
     /// Gives everything that arrives to one session.
     func setOwner(_ receiver: (any DatagramReceiver)?) { owner = receiver }
 
+    /// A session, or another ufrag of one.
     func add(_ receiver: any DatagramReceiver, ufrag: String) {
         let key = ObjectIdentifier(receiver)
-        sessions[key] = Entry(receiver: receiver, ufrag: ufrag)
+        var entry = sessions[key] ?? Entry(receiver: receiver, ufrags: [])
+        guard !entry.ufrags.contains(ufrag) else { return }
+        entry.ufrags.append(ufrag)
         byUfrag[ufrag] = key
+        if entry.ufrags.count > 2 { byUfrag[entry.ufrags.removeFirst()] = nil }
+        sessions[key] = entry
     }
 
     func remove(_ receiver: any DatagramReceiver) {
@@ -53,7 +61,7 @@ final class EndpointRouter {
         last = nil
         if owner === receiver { owner = nil }
         guard let entry = sessions.removeValue(forKey: key) else { return }
-        if byUfrag[entry.ufrag] == key { byUfrag[entry.ufrag] = nil }
+        for ufrag in entry.ufrags where byUfrag[ufrag] == key { byUfrag[ufrag] = nil }
         for address in entry.addresses where byAddress[address] == key { byAddress[address] = nil }
     }
 
@@ -146,8 +154,23 @@ final class EndpointRouter {
 
     func socketClosed(_ socket: UDPSocket) {
         sockets.removeAll { $0 === socket }
-        guard sockets.isEmpty else { return }
-        let receivers = sessions.values.map(\.receiver) + (owner.map { [$0] } ?? [])
+        // one that follows the machine's addresses may be without any for a while
+        if sockets.isEmpty, !isFollowing { end() }
+    }
+
+    /// Nothing will be sent or received any more.
+    func end() {
         for receiver in receivers { receiver.endpointClosed() }
     }
+
+    func addressAdded(_ address: TransportAddress) {
+        for receiver in receivers { receiver.localAddressAdded(address) }
+    }
+
+    func addressRemoved(_ address: TransportAddress) {
+        sockets.removeAll { $0.local == address }
+        for receiver in receivers { receiver.localAddressRemoved(address) }
+    }
+
+    private var receivers: [any DatagramReceiver] { sessions.values.map(\.receiver) + (owner.map { [$0] } ?? []) }
 }
