@@ -161,6 +161,7 @@ extension PeerEngine {
         ice = IceAgent(configuration: settings, generator: generator)
         gatheringState = .gathering
         for address in localAddresses { ice?.addLocalAddress(address, at: now) }
+        for relayed in relayedAddresses { ice?.addRelayedAddress(relayed, at: now) }
         if localAddressesEnded { ice?.endOfLocalAddresses(at: now) }
     }
 

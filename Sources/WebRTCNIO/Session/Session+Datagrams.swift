@@ -16,7 +16,7 @@ extension Session: DatagramReceiver {
     }
 
     private func take(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath, at now: Instant) {
-        guard closeReason == nil else { return }
+        guard closeReason == nil, accepts(path) else { return }
         var rest = bytes
         while rest.readableBytes > segmentSize, let segment = rest.readSlice(length: segmentSize) {
             engine.handle(segment, path: path, at: now)
