@@ -8,6 +8,8 @@ struct Arguments: Sendable {
     var pings = 1000
     var pingSize = 1024
     var warmUp = 50
+    /// The most that path MTU discovery looks for; nil for the library's own.
+    var datagramSize: Int?
     /// Seconds until the process gives up.
     var deadline = 110.0
 
@@ -26,6 +28,7 @@ struct Arguments: Sendable {
             case "pings": set(\.pings)
             case "psize": set(\.pingSize)
             case "warm": set(\.warmUp)
+            case "datagram": datagramSize = Int(value)
             case "deadline": if let number = Double(value) { deadline = number }
             default: break
             }

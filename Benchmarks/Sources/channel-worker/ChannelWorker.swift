@@ -87,6 +87,7 @@ actor Worker {
         Lines.emit("pc", Lines.now)
         var configuration = PeerConnection.Configuration()
         configuration.includeLoopback = false
+        if let size = arguments.datagramSize { configuration.maximumDatagramSize = size }
         let connection = try await PeerConnection(configuration: configuration, group: loop)
         self.connection = connection
         follow { worker in
