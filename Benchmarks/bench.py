@@ -6,23 +6,25 @@ A missed mark is a figure like any other: only a bench that could not run fails.
 """
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
+import channel_pair
 from harness import (
     BENCH, DEPS, FOOTAGE, OUT, REPEATS, ROOT, clip, engine_bench, heading, hold, median, memory, middle, number, others, record, reference, server,
     stream, table, verdict)
 
 PEERS = os.environ.get("BENCH_PEERS", "aiortc libdatachannel wrtc reactor chromium").split()
 QUALITY = "85"
+WORKER = pathlib.Path(os.environ.get("BENCH_BIN", ROOT / "Benchmarks/.build/release")).resolve() / "channel-worker"
 
 
 def peers():
     """Channels beside those of other stacks."""
-    worker = ROOT / "Benchmarks/.build/release/channel-worker"
     lines = OUT / "peers.jsonl"
     lines.unlink(missing_ok=True)
-    command = [BENCH / "peers/run.sh", "--add", f"everyframe={worker}", "everyframe", *PEERS, "--suite", "loopback", "--sizes", "65536",
+    command = [BENCH / "peers/run.sh", "--add", f"everyframe={WORKER}", "everyframe", *PEERS, "--suite", "loopback", "--sizes", "65536",
                "--reps", str(REPEATS), "--out", lines]
     subprocess.run([str(part) for part in command], stdout=subprocess.DEVNULL, check=False, timeout=3000)
     runs = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -225,7 +227,46 @@ def long():
         verdict(f"growth of the {who} after the first tenth, MB", growth[who], 8, at_least=False)
 
 
-PARTS = {"peers": peers, "job": job, "wire": wire, "flight": flight, "engine": engine, "latency": latency, "long": long}
+def loopback_only(command):
+    """A command in a network namespace that has loopback alone."""
+    script = 'ip link set lo up; ip addr add 10.77.0.1/32 dev lo; ulimit -n 16384; exec "$@"'
+    return ["unshare", "-n", "bash", "-c", script, "bench", *map(str, command)]
+
+
+def idle():
+    """A thousand connected pairs of peer connections in one process that do nothing."""
+    runs = []
+    for _ in range(REPEATS):
+        done = subprocess.run(loopback_only([WORKER, "idle=1000"]), capture_output=True, text=True, check=True, timeout=300)
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+    heading("1,000 idle sessions, both ends, in one process")
+    table(["sessions", "RSS MB", "KiB a pair", "connect ms"],
+          [[1000, number(middle(runs, "rss_mb")), number(middle(runs, "kib_per_pair")), number(middle(runs, "connect_ms"), 2)]])
+    record("idle", runs)
+    verdict("resident MB", middle(runs, "rss_mb"), 200, at_least=False)
+
+
+def control():
+    """Round trips on a control channel while 16 MiB messages cross an emulated 200 Mbit/s link on another one, RTT 50 ms."""
+    netsim = BENCH / "netsim/netsim.sh"
+    runs = []
+    for seed in range(1, REPEATS + 1):
+        subprocess.run([netsim, "up", "--delay", "25", "--rate", "200", "--seed", str(seed)], check=True, stdout=subprocess.DEVNULL, timeout=60)
+        try:
+            runs.append(channel_pair.run(
+                WORKER, {"msg": 16 << 20, "total": 160 << 20, "pings": 0, "control": 512, "hwm": 16 << 20, "lwm": 4 << 20},
+                ["ip", "netns", "exec", "nsa"], ["ip", "netns", "exec", "nsb"]))
+        finally:
+            subprocess.run([netsim, "down"], check=False, timeout=60)
+    times = sorted(time for run in runs for time in run["control"])
+    heading("Control round trips beside 16 MiB messages: 200 Mbit/s, RTT 50 ms, a queue of one bandwidth-delay product")
+    table(["pings", "p50 ms", "p95 ms", "worst ms", "bulk Mbit/s"],
+          [[len(times), number(median(times)), number(times[len(times) * 95 // 100]), number(times[-1]), number(middle(runs, "mb_per_s") * 8)]])
+    record("control", [{key: run[key] for key in ("control", "mb_per_s", "cpu_s_per_gb")} for run in runs])
+    verdict("p95 of the control round trip, ms (2 x RTT + 20)", times[len(times) * 95 // 100], 120, at_least=False)
+
+
+PARTS = {"peers": peers, "idle": idle, "control": control, "job": job, "wire": wire, "flight": flight, "engine": engine, "latency": latency, "long": long}
 if len(sys.argv) != 2 or sys.argv[1] not in PARTS:
     raise SystemExit(f"{__doc__}\nparts: {', '.join(PARTS)}")
 OUT.mkdir(parents=True, exist_ok=True)

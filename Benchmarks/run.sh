@@ -5,7 +5,7 @@ source "$(dirname "$0")/../scripts/common.sh"
 cd "$ROOT"
 export EVERYFRAME_BENCH=${EVERYFRAME_BENCH:-$ROOT/../shared/bench}
 [ -d "$EVERYFRAME_BENCH/peers" ] || die "the other stacks' benches are not at $EVERYFRAME_BENCH: set EVERYFRAME_BENCH"
-[ $# -gt 0 ] || set -- peers congestion job wire flight engine latency long
+[ $# -gt 0 ] || set -- peers idle control congestion job wire flight engine latency long
 mkdir -p out/bench
 code=0
 for part in "$@"; do
@@ -13,6 +13,9 @@ for part in "$@"; do
     peers)
         step 1800 "the other stacks" "$EVERYFRAME_BENCH/peers/install.sh" ${BENCH_PEERS:-aiortc libdatachannel wrtc reactor chromium}
         step 2400 "build channel-worker" swift build -c release --package-path Benchmarks --product channel-worker
+        ;;
+    idle | control)
+        [ -n "${BENCH_BIN:-}" ] || step 2400 "build channel-worker" swift build -c release --package-path Benchmarks --product channel-worker
         ;;
     congestion)
         step 2400 "build congestion-bench" swift build -c release --product congestion-bench
@@ -27,7 +30,7 @@ for part in "$@"; do
             case $part in wire | engine) step 2400 "build engine-bench" swift build -c release --product engine-bench ;; esac
         fi
         ;;
-    *) die "there is no part called '$part': peers, congestion, job, wire, flight, engine, latency, long" ;;
+    *) die "there is no part called '$part': peers, idle, control, congestion, job, wire, flight, engine, latency, long" ;;
     esac
     # One bench at a time: they are about the machine's two or more cores.
     timeout --kill-after=30 3600 python3 Benchmarks/bench.py "$part" || code=$?

@@ -75,6 +75,17 @@ seed("ice-agents", "connect", SETUP + bytes([6, 10, 8, 0, 10, 0, 8, 0, 10, 0, 6,
 seed("ice-agents", "conflict", bytes([3]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8))
 seed("ice-agents", "lite", bytes([9]) + SETUP[1:] + bytes([8, 0, 10, 0, 6, 50] * 8 + [15, 2, 6, 90, 3]))
 
+# TURN: a challenge, an allocation, permission and channel for what is sent; then data, refreshes, the end.
+ALLOCATE = bytes([0, 0, 8, 0, 1, 2, 8, 1, 78, 75, 203])
+PERMIT = bytes([5, 0, 4, 0x80, 1, 2, 3, 8, 2, 64, 5, 0, 4, 0x80, 1, 2, 3, 8, 3, 64])
+CHANNEL_DATA = bytes([7, 8, 0x40, 0, 0, 4, 1, 2, 3, 4])
+seed("turn-client", "allocate", ALLOCATE + PERMIT + CHANNEL_DATA + bytes([4, 60, 8, 4, 64, 4, 80, 4, 80, 4, 80]))
+seed("turn-client", "close", ALLOCATE + bytes([1, 8, 2, 64, 3, 10]))
+seed("turn-client", "redirect", bytes([1, 0, 8, 0, 17, 0, 80, 0, 8, 1, 1, 2, 8, 2, 1, 7, 4, 10]))
+seed("turn-client", "stale", ALLOCATE + bytes([4, 135, 8, 2, 65, 5, 8, 3, 66, 75, 4, 200, 4, 200]))
+seed("turn-stream", "data", bytes([13, 0x40, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0, 0x40, 4, 0x41, 0, 0, 0, 0, 40]) + bytes.fromhex("011300002112a4420000000000000000") + bytes(20))
+seed("turn-stream", "broken", bytes([7, 0x80, 0, 0, 4, 1, 2, 3, 4]))
+
 # SCTP engines: connect, open, send both ways, lose some, wait, close.
 MEET = bytes([0, 0, 2, 0, 5, 0, 2, 0, 5, 0])
 TALK = bytes([10, 0, 0, 2, 0, 5, 0, 11, 0, 3, 2, 0, 5, 0, 12, 0, 200, 5, 0, 5, 0, 5, 0, 2, 0])

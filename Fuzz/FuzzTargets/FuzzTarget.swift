@@ -7,7 +7,8 @@ package struct FuzzTarget: Sendable {
     package let run: @Sendable (_ input: ByteBuffer) -> Void
 
     package static let all: [FuzzTarget] = [
-        stun, sdp, iceAgents, candidate, frames, results, json, sctpPackets, sctpEngines, sctpDelivery, dtls, v1Parsers, v1Server, v1Client, v1Pair,
+        stun, sdp, iceAgents, candidate, turnClient, turnStream, frames, results, json, sctpPackets, sctpEngines, sctpDelivery, dtls, v1Parsers, v1Server,
+        v1Client, v1Pair,
     ]
 
     package static func named(_ name: String) -> FuzzTarget? { all.first { $0.name == name } }

@@ -291,7 +291,8 @@ private struct EnginePair: ~Copyable {
 
     private mutating func check(_ message: ByteBuffer, _ parameters: ChannelParameters, isLeft: Bool) {
         guard let number = message.getInteger(at: message.readerIndex, as: UInt32.self) else { fatalError("a message without its number") }
-        require(message.readableBytesView.dropFirst(4).allSatisfy { $0 == UInt8(truncatingIfNeeded: number) }, "message \(number) has other bytes")
+        let content = message.getSlice(at: message.readerIndex + 4, length: message.readableBytes - 4)
+        require(content == ByteBuffer(repeating: UInt8(truncatingIfNeeded: number), count: message.readableBytes - 4), "message \(number) has other bytes")
         let sent = (isLeft ? rightSide : leftSide).sent[parameters.label, default: 0]
         require(number < sent, "message \(number) was never sent")
         guard parameters.ordered else {

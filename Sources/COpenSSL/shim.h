@@ -6,6 +6,8 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/srtp.h>
@@ -21,6 +23,14 @@
 static inline uint64_t everyframe_dtls_options(void) {
     return SSL_OP_NO_QUERY_MTU | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE
         | SSL_OP_PRIORITIZE_CHACHA;
+}
+
+// Parameters of EVP_KDF "TLS1-PRF"; they keep pointers to their names, which a Swift string's would not outlive.
+static inline void everyframe_prf_parameters(OSSL_PARAM parameters[4], const char *hash, void *secret, size_t secretCount, void *seed, size_t seedCount) {
+    parameters[0] = OSSL_PARAM_construct_utf8_string("digest", (char *)hash, 0);
+    parameters[1] = OSSL_PARAM_construct_octet_string("secret", secret, secretCount);
+    parameters[2] = OSSL_PARAM_construct_octet_string("seed", seed, seedCount);
+    parameters[3] = OSSL_PARAM_construct_end();
 }
 
 // The handshake timer. Until OpenSSL 3.1, BIO_CTRL_DGRAM_SET_NEXT_TIMEOUT hands the BIO the address of the connection's own

@@ -5,7 +5,8 @@ package import Wire
 
 /// DTLS 1.2 (RFC 6347) for one peer connection: mutual certificates, trusted by fingerprint alone (RFC 8122).
 ///
-/// The record layer and the handshake are OpenSSL's; this is the door. No plaintext goes in or out before the peer's certificate matched.
+/// Handshake and alerts are OpenSSL's, the records of application data ours (`RecordLayer`). No plaintext goes in or out before the peer's certificate
+/// matched.
 /// Datagrams go in by `handle`, what is to be sent comes out of `poll` (handshake, alerts) and `seal` (application data).
 package struct DTLSEngine: ~Copyable {
     package typealias Role = DTLSRole
@@ -19,12 +20,13 @@ package struct DTLSEngine: ~Copyable {
     private var phase = Phase.idle
     private var events: [Event] = []
     private var handshakeDeadline: Instant?
-    /// OpenSSL keeps records that overtake the end of the handshake.
-    private var mayHoldEarlyRecords = true
     private var hasFailed = false
-    private var recordOverhead = RecordHeader.gcmOverhead
+    /// Made when the handshake is done.
+    private var layer: RecordLayer?
     /// What came before the peer's fingerprint was known.
     private var early: [ByteBuffer] = []
+    /// Application records that overtook the end of the handshake.
+    private var overtaking: [ByteBuffer] = []
 
     private enum Phase {
         case idle, handshaking, connected, ended
@@ -44,6 +46,14 @@ package struct DTLSEngine: ~Copyable {
 
     /// When `handleTimeout` is wanted next.
     package var deadline: Instant? { earliest(state.pointee.timer.deadline, handshakeDeadline) }
+
+    /// Until the handshake is done the larger one: it costs a ChaCha20 peer at most its tiniest early records.
+    private var recordOverhead: Int {
+        switch layer {
+        case .some(let layer): layer.overhead
+        case .none: RecordHeader.gcmOverhead
+        }
+    }
 
     /// Bytes that a record adds to its packet.
     package var overhead: Int { RecordHeader.byteCount + recordOverhead }
@@ -67,11 +77,7 @@ package struct DTLSEngine: ~Copyable {
         let datagrams = early
         early = []
         for datagram in datagrams where phase == .handshaking {
-            datagram.withUnsafeReadableBytes { bytes in
-                state.pointee.input = bytes
-                handshake(at: now)
-                state.pointee.input = nil
-            }
+            datagram.withUnsafeReadableBytes { hand($0, at: now) }
         }
     }
 
@@ -79,21 +85,25 @@ package struct DTLSEngine: ~Copyable {
     package mutating func handle(_ datagram: ByteBuffer, at now: Instant, into plaintext: inout PacketBatch) {
         counters.datagramsReceived += 1
         guard phase != .ended else { counters.lateDatagrams += 1; return }
-        let applicationRecords = datagram.withUnsafeReadableBytes { RecordHeader.applicationRecords($0, overhead: recordOverhead) }
-        guard let applicationRecords else { counters.malformedDatagrams += 1; return }
+        guard datagram.withUnsafeReadableBytes({ RecordHeader.isRow($0, overhead: recordOverhead) }) else { counters.malformedDatagrams += 1; return }
         start(at: now)
         if state.pointee.remoteFingerprints.isEmpty {
             keepEarly(datagram)
             return
         }
-        let opened = counters.recordsOpened
         datagram.withUnsafeReadableBytes { bytes in
-            state.pointee.input = bytes
-            if phase == .handshaking { handshake(at: now) }
-            if phase == .connected { open(upTo: bytes.count, at: now, into: &plaintext) }
-            state.pointee.input = nil
+            var offset = 0
+            while phase != .ended, let size = RecordHeader.size(bytes, at: offset) {
+                let record = UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + size])
+                if RecordHeader.type(record) == RecordHeader.applicationData {
+                    take(record, into: &plaintext)
+                } else {
+                    hand(record, at: now)
+                    if phase == .connected, !overtaking.isEmpty { openOvertaking(into: &plaintext) }
+                }
+                offset += size
+            }
         }
-        if phase == .connected { counters.recordsDropped += max(0, applicationRecords - (counters.recordsOpened - opened)) }
     }
 
     package mutating func handleTimeout(at now: Instant) {
@@ -101,7 +111,7 @@ package struct DTLSEngine: ~Copyable {
             fail(.timeout)
             return
         }
-        guard phase != .ended, state.pointee.timer.willExpire(at: now) else { return }
+        guard phase == .handshaking, state.pointee.timer.willExpire(at: now) else { return }
         ERR_clear_error()
         let result = SSL_ctrl(ssl, DTLS_CTRL_HANDLE_TIMEOUT, 0, nil)
         state.pointee.timer.update(ssl, at: now)
@@ -112,15 +122,12 @@ package struct DTLSEngine: ~Copyable {
     /// Encrypts: one record per packet, appended to `records`.
     package mutating func seal(_ packets: borrowing PacketBatch, into records: inout PacketBatch) throws(DTLSError) {
         guard phase == .connected else { throw phase == .ended ? .closed : .notConnected }
-        ERR_clear_error()
-        // OpenSSL writes straight into the caller's batch
-        swap(&state.pointee.output, &records)
-        defer { swap(&state.pointee.output, &records) }
+        records.bytes.reserveCapacity(minimumWritableBytes: packets.bytes.readableBytes + packets.count * overhead)
         let failure = packets.bytes.withUnsafeReadableBytes { bytes -> DTLSError? in
             for index in 0..<packets.count {
                 let range = packets.range(index)
-                guard range.count <= Self.longestPlaintext else { return .packetTooLarge }
-                guard SSL_write(ssl, bytes.baseAddress.map { $0 + range.lowerBound }, Int32(range.count)) == range.count else {
+                guard range.count <= RecordLayer.longestPlaintext else { return .packetTooLarge }
+                guard layer?.seal(UnsafeRawBufferPointer(rebasing: bytes[range]), into: &records) == true else {
                     return .protocolFailure(code: ERR_peek_error())
                 }
                 counters.recordsSealed += 1
@@ -147,9 +154,7 @@ package struct DTLSEngine: ~Copyable {
     package mutating func close() {
         switch phase {
         case .ended: return
-        case .connected:
-            ERR_clear_error()
-            _ = SSL_shutdown(ssl)
+        case .connected: sayClosed()
         case .idle, .handshaking: break
         }
         end(.closed)
@@ -188,8 +193,6 @@ package struct DTLSEngine: ~Copyable {
         defer { X509_free(x509) }
         return CertificateHash.sha256.fingerprint(of: x509).map { ($0, CertificateHash.base64(of: x509)) }
     }
-
-    private static let longestPlaintext = 16_384
 }
 
 // The engine is the only owner of its SSL, and OpenSSL ties a connection to no thread.
@@ -205,6 +208,37 @@ extension DTLSEngine {
         early.append(ByteBuffer(bytes: datagram.readableBytesView))
     }
 
+    /// Application data: opened, or kept until the handshake is done.
+    @inline(__always)
+    private mutating func take(_ record: UnsafeRawBufferPointer, into plaintext: inout PacketBatch) {
+        if layer?.open(record, into: &plaintext) == true {
+            counters.recordsOpened += 1
+        } else if phase == .handshaking, RecordHeader.number(record) >> 48 == 1, overtaking.count < configuration.maximumEarlyDatagrams {
+            overtaking.append(ByteBuffer(bytes: record))
+        } else {
+            counters.recordsDropped += 1
+        }
+    }
+
+    private mutating func openOvertaking(into plaintext: inout PacketBatch) {
+        let records = overtaking
+        overtaking = []
+        for record in records { record.withUnsafeReadableBytes { take($0, into: &plaintext) } }
+    }
+
+    /// A record that is not application data is OpenSSL's.
+    private mutating func hand(_ record: UnsafeRawBufferPointer, at now: Instant) {
+        // its buffers were let go when the handshake was done
+        let wasConnected = phase == .connected
+        if wasConnected, SSL_alloc_buffers(ssl) != 1 { return }
+        state.pointee.input = record
+        if phase == .handshaking { handshake(at: now) }
+        if phase == .connected { listen(at: now) }
+        state.pointee.input = nil
+        // 34 KB that an idle session would hold for nothing
+        if phase == .connected { _ = SSL_free_buffers(ssl) }
+    }
+
     private mutating func handshake(at now: Instant) {
         ERR_clear_error()
         let result = SSL_do_handshake(ssl)
@@ -214,10 +248,11 @@ extension DTLSEngine {
         case SSL_ERROR_NONE:
             // the callback has refused every other certificate; this is the second lock on the same door
             guard state.pointee.peerIsVerified else { fail(.fingerprintMismatch); return }
+            guard let last = state.pointee.lastProtected, let layer = RecordLayer(ssl, role: role, last: last) else { fail(failure()); return }
+            state.pointee.firstReserved = layer.first
+            self.layer = consume layer
             phase = .connected
             handshakeDeadline = nil
-            // until here the larger one: it costs a ChaCha20 peer at most its tiniest early records
-            if cipherSuite?.contains("CHACHA20") ?? false { recordOverhead = RecordHeader.chachaOverhead }
             let profile = SSL_get_selected_srtp_profile(ssl).flatMap { $0.pointee.name }.map { String(cString: $0) }
             events.append(.connected(srtpProfile: profile))
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: break
@@ -225,40 +260,27 @@ extension DTLSEngine {
         }
     }
 
-    /// Reads records until the datagram, and what OpenSSL kept of earlier ones, is used up.
-    private mutating func open(upTo length: Int, at now: Instant, into plaintext: inout PacketBatch) {
-        // for each datagram: looking is much cheaper than clearing
-        if ERR_peek_error() != 0 { ERR_clear_error() }
-        // a plaintext is never longer than its record; those that overtook the handshake may be of any length
-        let isFirst = mayHoldEarlyRecords
-        let capacity = isFirst ? Self.longestPlaintext : length
-        mayHoldEarlyRecords = false
-        repeat {
-            var result: Int32 = 0
-            plaintext.bytes.writeWithUnsafeMutableBytes(minimumWritableBytes: capacity) { target in
-                result = SSL_read(ssl, target.baseAddress, Int32(clamping: target.count))
-                return max(0, Int(result))
-            }
-            if result > 0 {
-                counters.recordsOpened += 1
-                plaintext.endPacket()
-                continue
-            }
-            let error = SSL_get_error(ssl, result)
-            state.pointee.timer.update(ssl, at: now)
-            switch error {
-            case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return
-            case SSL_ERROR_ZERO_RETURN:
-                ERR_clear_error()
-                _ = SSL_shutdown(ssl)
-                end(.closed)
-                return
-            default:
-                fail(failure())
-                return
-            }
-            // SSL_has_pending does not count records that overtook the handshake: the first time, read until there is nothing
-        } while isFirst || state.pointee.input != nil || SSL_has_pending(ssl) == 1
+    /// What OpenSSL makes of a record after the handshake: an alert, or the peer's last flight again, which it answers.
+    private mutating func listen(at now: Instant) {
+        ERR_clear_error()
+        var nothing: UInt8 = 0
+        let result = SSL_read(ssl, &nothing, 1)
+        let error = SSL_get_error(ssl, result)
+        state.pointee.timer.update(ssl, at: now)
+        switch error {
+        // it is handed no application data
+        case SSL_ERROR_NONE, SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return
+        case SSL_ERROR_ZERO_RETURN:
+            sayClosed()
+            end(.closed)
+        default: fail(failure())
+        }
+    }
+
+    /// close_notify (RFC 5246 §7.2.1), numbered as our other records are: a peer would take OpenSSL's for an old one.
+    private mutating func sayClosed() {
+        let output = state
+        withUnsafeBytes(of: (UInt8(1), UInt8(0))) { _ = layer?.seal($0, type: RecordHeader.alert, into: &output.pointee.output) }
     }
 
     /// What OpenSSL's error queue says; the first entry is the cause.

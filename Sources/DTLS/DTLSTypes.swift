@@ -33,6 +33,8 @@ package struct DTLSConfiguration: Sendable {
     /// Datagrams kept while the peer's fingerprint is not known.
     package var maximumEarlyDatagrams = 16
     package var clock: Clock = .preferred
+    /// By OpenSSL's names, the preferred first, joined by colons; nil offers all that `RecordLayer` knows, which are AEADs with forward secrecy.
+    package var cipherSuites: String?
 
     /// Whose time the handshake's retransmissions follow.
     package enum Clock: Sendable {

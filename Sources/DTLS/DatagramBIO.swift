@@ -11,6 +11,10 @@ struct EndpointState {
     var input: UnsafeRawBufferPointer?
     /// What OpenSSL wrote: one packet per datagram.
     var output = PacketBatch()
+    /// Number and explicit nonce of the last protected record that OpenSSL wrote; the record layer goes on from there.
+    var lastProtected: (number: UInt64, nonce: UInt64)?
+    /// From this number on records are the record layer's.
+    var firstReserved = UInt64.max
     var remoteFingerprints: [Fingerprint]
     var peerIsVerified = false
     var timer: HandshakeTimer
@@ -61,9 +65,28 @@ enum DatagramBIO {
     private static let write: @convention(c) (OpaquePointer?, UnsafePointer<CChar>?, Int32) -> Int32 = { bio, source, count in
         BIO_clear_flags(bio, retryFlags)
         guard let state = stateOf(bio), let source, count > 0 else { return 0 }
-        state.pointee.output.bytes.writeBytes(UnsafeRawBufferPointer(start: source, count: Int(count)))
+        let datagram = UnsafeRawBufferPointer(start: source, count: Int(count))
+        // to OpenSSL it is sent, and lost
+        guard note(datagram, state) else { return count }
+        state.pointee.output.bytes.writeBytes(datagram)
         state.pointee.output.endPacket()
         return count
+    }
+
+    /// Keeps the numbers of protected records in mind; false where one of them is not OpenSSL's to use any more.
+    private static func note(_ datagram: UnsafeRawBufferPointer, _ state: UnsafeMutablePointer<EndpointState>) -> Bool {
+        var offset = 0
+        while let size = RecordHeader.size(datagram, at: offset) {
+            let record = UnsafeRawBufferPointer(rebasing: datagram[offset..<offset + size])
+            let number = RecordHeader.number(record)
+            if number >> 48 != 0, size >= RecordHeader.byteCount + 8 {
+                guard number < state.pointee.firstReserved else { return false }
+                let nonce = UInt64(bigEndian: record.loadUnaligned(fromByteOffset: RecordHeader.byteCount, as: UInt64.self))
+                state.pointee.lastProtected = (number, nonce)
+            }
+            offset += size
+        }
+        return true
     }
 
     private static let control: @convention(c) (OpaquePointer?, Int32, Int, UnsafeMutableRawPointer?) -> Int = { bio, command, _, argument in

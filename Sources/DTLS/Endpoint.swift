@@ -17,6 +17,7 @@ final class Endpoint {
         // one BIO both ways: SSL_set_bio takes the single reference
         SSL_set_bio(ssl, bio, bio)
         guard SSL_set_ex_data(ssl, 0, state) == 1 else { throw .setup(code: ERR_peek_error()) }
+        if let suites = configuration.cipherSuites, SSL_set_cipher_list(ssl, suites) != 1 { throw .setup(code: ERR_peek_error()) }
         _ = SSL_ctrl(ssl, DTLS_CTRL_SET_LINK_MTU, configuration.mtu, nil)
         if !state.pointee.timer.isVirtual {
             DTLS_set_timer_cb(ssl) { ssl, last in

@@ -12,30 +12,51 @@ enum RecordHeader {
 
     /// What an AEAD adds to a record: explicit nonce and tag for AES-GCM (RFC 5288 §3), a tag alone for ChaCha20 (RFC 7905 §2).
     static let gcmOverhead = 24
-    static let chachaOverhead = 16
 
-    /// The number of application-data records in a datagram; nil when it is not a row of whole records.
+    static let alert: UInt8 = 21
+    static let applicationData: UInt8 = 23
+
+    static func type(_ record: UnsafeRawBufferPointer) -> UInt8 { record[0] }
+
+    /// Epoch in the upper 16 bits, then the sequence number: what the RFCs call the record's number when they authenticate it.
+    @inline(__always)
+    static func number(_ record: UnsafeRawBufferPointer) -> UInt64 { UInt64(bigEndian: record.loadUnaligned(fromByteOffset: 3, as: UInt64.self)) }
+
+    /// Bytes of the record that begins at `offset`, its header included; nil where it is not wholly there.
+    @inline(__always)
+    static func size(_ datagram: UnsafeRawBufferPointer, at offset: Int) -> Int? {
+        guard datagram.count - offset >= byteCount else { return nil }
+        let size = byteCount + (Int(datagram[offset + 11]) << 8 | Int(datagram[offset + 12]))
+        return size <= datagram.count - offset ? size : nil
+    }
+
+    @inline(__always)
+    static func write(type: UInt8, number: UInt64, length: Int, at target: UnsafeMutableRawPointer) {
+        target.storeBytes(of: type, as: UInt8.self)
+        // DTLS 1.2
+        target.storeBytes(of: UInt16(0xFEFD).bigEndian, toByteOffset: 1, as: UInt16.self)
+        target.storeBytes(of: number.bigEndian, toByteOffset: 3, as: UInt64.self)
+        target.storeBytes(of: UInt16(truncatingIfNeeded: length).bigEndian, toByteOffset: 11, as: UInt16.self)
+    }
+
+    /// Whether a datagram is a row of whole records.
     ///
     /// An encrypted record below `overhead` cannot be genuine. OpenSSL 3.0 does not drop it in silence (RFC 6347 §4.1.2.7) but ends the session,
     /// which would let anyone who knows the addresses do so; it must not see one.
-    static func applicationRecords(_ datagram: UnsafeRawBufferPointer, overhead: Int) -> Int? {
-        guard !datagram.isEmpty else { return nil }
+    static func isRow(_ datagram: UnsafeRawBufferPointer, overhead: Int) -> Bool {
+        guard !datagram.isEmpty else { return false }
         var offset = 0
-        var count = 0
         while offset < datagram.count {
-            guard datagram.count - offset >= byteCount else { return nil }
-            let type = datagram[offset]
+            guard let size = size(datagram, at: offset) else { return false }
             // change_cipher_spec 20, alert 21, handshake 22, application_data 23
-            guard (20...23).contains(type), datagram[offset + 1] == 0xFE else { return nil }
+            guard (20...23).contains(datagram[offset]), datagram[offset + 1] == 0xFE else { return false }
             let isEncrypted = datagram[offset + 3] | datagram[offset + 4] != 0
-            let length = Int(datagram[offset + 11]) << 8 | Int(datagram[offset + 12])
-            offset += byteCount
-            guard length >= (isEncrypted ? overhead : 1), length <= datagram.count - offset else { return nil }
-            guard isEncrypted || isPlausible(type, sequence: datagram[offset - 8..<offset - 5], datagram[offset..<offset + length]) else { return nil }
-            offset += length
-            if type == 23 { count += 1 }
+            guard size - byteCount >= (isEncrypted ? overhead : 1) else { return false }
+            let (sequence, body) = (datagram[offset + 5..<offset + 8], datagram[offset + byteCount..<offset + size])
+            guard isEncrypted || isPlausible(datagram[offset], sequence: sequence, body) else { return false }
+            offset += size
         }
-        return count
+        return true
     }
 
     /// More than any certificate needs.

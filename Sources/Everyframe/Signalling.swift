@@ -26,6 +26,9 @@ struct Signalling {
         let answer: Answer
         do {
             try await peer.setLocalDescription(peer.createOffer())
+            // what comes by a TURN server goes with the offer: both sides need each other's relayed address for their permissions (RFC 8656 §9)
+            let hasTurn = configuration.peer.iceServers.contains { $0.urls.contains { $0.lowercased().hasPrefix("turn") } }
+            if hasTurn { _ = try await peer.gatheringComplete() }
             if configuration.wire == .everyframe, let first = await peer.localDescription, let whip = try await postWhip(first.sdp, timeout: timeout) {
                 answer = whip
             } else {

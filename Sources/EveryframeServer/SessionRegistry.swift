@@ -75,11 +75,13 @@ actor SessionRegistry {
         return answer
     }
 
-    /// Starts a session of `everyframe.v1` for an offer and answers it at once, with the candidates that need no asking.
+    /// Starts a session of `everyframe.v1` for an offer and answers it at once, with the candidates that need no asking. Where this server uses
+    /// STUN or TURN servers itself it waits for what they say, for a bounded time: it has no way to tell a client later (RFC 9725 §4.3.1).
     func openWhip(_ offer: String) async throws(HTTPFault) -> WhipSession {
         try reserve()
         defer { pending -= 1 }
         let connection = try await connect(offer)
+        if !peer.iceServers.isEmpty { _ = try? await connection.gatheringComplete() }
         guard let answer = await connection.localDescription, let fragment = await connection.localFragment else {
             await connection.close()
             throw .offer("The offer cannot be answered: the connection is over")

@@ -108,7 +108,7 @@ extension IceAgent {
 
     @discardableResult
     private mutating func insertPair(_ path: NetworkPath, base: LocalBase, remotePriority: UInt32) -> Int? {
-        var pair = CandidatePair(id: nextPairID, session: session.number, path: path, localPriority: base.hostPriority, remotePriority: remotePriority)
+        var pair = CandidatePair(id: nextPairID, session: session.number, path: path, localPriority: base.priority, remotePriority: remotePriority)
         pair.setPriority(isControlling: isControlling)
         if pairs.count >= configuration.maximumPairs {
             // RFC 8445 §6.1.2.5: the pairs of the lowest priority go

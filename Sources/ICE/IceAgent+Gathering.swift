@@ -2,16 +2,49 @@ import NIOCore
 package import Wire
 
 extension IceAgent {
-    /// An address that datagrams leave from. A TURN allocation will be one more kind of it.
+    /// An address that datagrams leave from: a socket's, or one that a TURN server relays for us.
     struct LocalBase: Sendable {
         let address: TransportAddress
         let localPreference: UInt16
         /// What the peer is told in place of `address`: the outer side of a NAT that maps one to one.
         var advertised: TransportAddress.IP?
         var hostAddress: TransportAddress { advertised.map { TransportAddress(ip: $0, port: address.port) } ?? address }
-        var hostPriority: UInt32 { candidatePriority(.host, localPreference: localPreference) }
+        var relay: RelayedAddress?
+        var kind: IceCandidate.Kind { relay == nil ? .host : .relay }
+        /// Of the candidate that it is itself.
+        var priority: UInt32 { candidatePriority(kind, localPreference: localPreference) }
         /// What a peer-reflexive candidate learned by a check from here gets (RFC 8445 §7.1.1).
         var peerReflexivePriority: UInt32 { candidatePriority(.peerReflexive, localPreference: localPreference) }
+    }
+
+    /// An address on a TURN server that the driver has an allocation for.
+    package struct RelayedAddress: Hashable, Sendable {
+        package var address: TransportAddress
+        /// Where the server sees us: the candidate's related address (RFC 8445 §5.1.1.2), and a server-reflexive candidate of `base`.
+        package var mapped: TransportAddress?
+        /// The socket that reaches the server; nil where that is a stream's.
+        package var base: TransportAddress?
+        package var server: TransportAddress
+        package var transport: TurnClient.Transport
+
+        package init(
+            address: TransportAddress, mapped: TransportAddress?, base: TransportAddress?, server: TransportAddress, transport: TurnClient.Transport
+        ) {
+            self.address = address
+            self.mapped = mapped
+            self.base = base
+            self.server = server
+            self.transport = transport
+        }
+
+        /// Among relayed candidates UDP goes first: over a stream one lost packet holds up all others.
+        fileprivate var preference: UInt16 {
+            switch transport {
+            case .udp: 3 << 14
+            case .tcp: 2 << 14
+            case .tls: 1 << 14
+            }
+        }
     }
 
     /// One question to one STUN server from one base.
@@ -39,8 +72,27 @@ extension IceAgent {
         if advertised?.isIPv6 == base.ip.isIPv6 { added.advertised = advertised }
         nextBaseRank += 1
         bases.append(added)
-        announceHost(added)
+        announceBase(added)
         for server in stunServers { gather(from: added, server: server, at: now) }
+        for remote in remoteCandidates { pair(added, with: remote, at: now) }
+        update(at: now)
+    }
+
+    /// A TURN server gave an allocation: datagrams along paths from its address go by the driver's TURN client. It becomes a relayed candidate, and where it
+    /// shows how a NAT maps `base`, a server-reflexive one too.
+    package mutating func addRelayedAddress(_ relayed: RelayedAddress, at now: Instant) {
+        guard state != .closed, isUsable(relayed.address), !bases.contains(where: { $0.address == relayed.address }),
+            bases.count < configuration.maximumLocalAddresses
+        else { return }
+        let rank = UInt16(clamping: min(nextBaseRank, 0x3FFF))
+        let added = LocalBase(address: relayed.address, localPreference: relayed.preference + 0x3FFF - rank, relay: relayed)
+        nextBaseRank += 1
+        bases.append(added)
+        // after the end of gathering the peer learns of it by our checks
+        if !isGatheringComplete { announceBase(added) }
+        if let mapped = relayed.mapped, let base = bases.first(where: { $0.address == relayed.base && $0.kind == .host }) {
+            announceReflexive(mapped, base: base, server: relayed.server)
+        }
         for remote in remoteCandidates { pair(added, with: remote, at: now) }
         update(at: now)
     }
@@ -77,18 +129,31 @@ extension IceAgent {
         gatherings = []
         isGatheringComplete = false
         for base in bases {
-            announceHost(base)
+            announceBase(base)
             for server in stunServers { gather(from: base, server: server, at: now) }
         }
     }
 
-    private mutating func announceHost(_ base: LocalBase) {
+    /// RFC 8445 §5.1.1.1 and §5.1.1.2: the candidate that a base is itself.
+    private mutating func announceBase(_ base: LocalBase) {
         // several own addresses may be one to the outside
         guard !localCandidates.contains(where: { $0.transportAddress == base.hostAddress }) else { return }
         announce(
             IceCandidate(
-                foundation: foundation(.host, base: base.address.ip, server: nil), priority: base.hostPriority, address: .ip(base.hostAddress), kind: .host,
-                usernameFragment: session.local.ufrag))
+                foundation: foundation(base.kind, base: base.address.ip, server: base.relay?.server.ip), priority: base.priority, address: .ip(base.hostAddress),
+                kind: base.kind, relatedAddress: base.relay?.mapped, usernameFragment: session.local.ufrag))
+    }
+
+    private mutating func announceReflexive(_ mapped: TransportAddress, base: LocalBase, server: TransportAddress) {
+        // RFC 8445 §5.1.3: a candidate with the same address and base is redundant
+        guard mapped.ip.isIPv6 == base.address.ip.isIPv6, !localCandidates.contains(where: { $0.transportAddress == mapped }),
+            localCandidates.count < 2 * configuration.maximumLocalAddresses
+        else { return }
+        announce(
+            IceCandidate(
+                foundation: foundation(.serverReflexive, base: base.address.ip, server: server.ip),
+                priority: candidatePriority(.serverReflexive, localPreference: base.localPreference), address: .ip(mapped), kind: .serverReflexive,
+                relatedAddress: base.address, usernameFragment: session.local.ufrag))
     }
 
     private mutating func announce(_ candidate: IceCandidate) {
@@ -97,7 +162,9 @@ extension IceAgent {
     }
 
     private mutating func gather(from base: LocalBase, server: TransportAddress, at now: Instant) {
-        guard !configuration.isLite, base.address.ip.isIPv6 == server.ip.isIPv6, base.address.ip.isLoopback == server.ip.isLoopback else { return }
+        guard !configuration.isLite, base.kind == .host, base.address.ip.isIPv6 == server.ip.isIPv6, base.address.ip.isLoopback == server.ip.isLoopback else {
+            return
+        }
         gatherings.append(Gathering(path: NetworkPath(local: base.address, remote: server), timeout: configuration.retransmissionTimeout, due: now))
     }
 
@@ -150,16 +217,8 @@ extension IceAgent {
         }
         let isFirst = !gatherings[index].isRefresh
         settle(index, refreshAt: now + configuration.mappingRefresh)
-        // RFC 8445 §5.1.3: a candidate with the same address and base is redundant
-        guard isFirst, let base = bases.first(where: { $0.address == path.local }), mapped.ip.isIPv6 == base.address.ip.isIPv6,
-            !localCandidates.contains(where: { $0.transportAddress == mapped }),
-            localCandidates.count < 2 * configuration.maximumLocalAddresses
-        else { return }
-        announce(
-            IceCandidate(
-                foundation: foundation(.serverReflexive, base: base.address.ip, server: path.remote.ip),
-                priority: candidatePriority(.serverReflexive, localPreference: base.localPreference), address: .ip(mapped), kind: .serverReflexive,
-                relatedAddress: base.address, usernameFragment: session.local.ufrag))
+        guard isFirst, let base = bases.first(where: { $0.address == path.local }) else { return }
+        announceReflexive(mapped, base: base, server: path.remote)
     }
 
     private mutating func settle(_ index: Int, refreshAt: Instant?) {

@@ -50,10 +50,11 @@ extension PeerConnection.Configuration {
         public init() {}
     }
 
-    /// Finds values out of their range.
+    /// Finds values out of their range, and ICE servers that cannot be used.
     /// - Throws: ``PeerConnectionError`` with `invalidArgument`, naming the value and its range.
     public func validate() throws(PeerConnectionError) {
         for setting in Setting.allCases { try setting.check(self) }
+        try checkIceServers()
         guard sctp.minimumRetransmissionTimeout <= sctp.maximumRetransmissionTimeout else {
             throw PeerConnectionError(.invalidArgument, "rto-min \(sctp.minimumRetransmissionTimeout) is above rto-max \(sctp.maximumRetransmissionTimeout)")
         }

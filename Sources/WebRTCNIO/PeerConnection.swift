@@ -14,10 +14,13 @@ public final class PeerConnection: Sendable {
     /// - Parameters:
     ///   - endpoint: sockets to share with other connections; nil gives this one its own, which it closes.
     ///   - group: where own sockets live; ignored with an endpoint.
+    /// - Throws: ``PeerConnectionError``: `invalidArgument` for an ICE server that cannot be used, `endpointClosed` without a socket,
+    ///   `dtlsFailed` without a certificate.
     public init(
         configuration: Configuration = .init(), endpoint: UDPEndpoint? = nil, group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
         logger: Logger? = nil
     ) async throws {
+        try configuration.validate()
         let own: UDPEndpoint?
         if endpoint == nil {
             do {

@@ -47,6 +47,14 @@ struct ServeCommand: AsyncParsableCommand {
             "STUN or TURN server that clients of the WHIP route are told: stun:HOST[:PORT] or turn:HOST[:PORT],USERNAME,CREDENTIAL; several parted by blanks (EVERYFRAME_ICE_SERVERS)."
     )
     var iceServers: String?
+    @Option(
+        help: """
+            A STUN or TURN server that this server uses itself, stun:HOST[:PORT] or turn:HOST[:PORT],USERNAME,CREDENTIAL; may be given several times \
+            (EVERYFRAME_RELAY_SERVERS, parted by blanks). All sessions share one allocation on each.
+            """)
+    var relayServer: [String] = []
+    @OptionGroup
+    var relay: RelayOptions
     @Option(help: "Sessions at once (EVERYFRAME_MAX_SESSIONS; default 64).")
     var maxSessions: Int?
     @Option(help: "Decoded frames of a session on their way to the answer (EVERYFRAME_PIPELINE_FRAMES; default 16).")
@@ -121,6 +129,13 @@ struct ServeCommand: AsyncParsableCommand {
         if let value = host ?? Environment.text("EVERYFRAME_HOST") { configuration.host = value }
         if let value = try port ?? Environment.value("EVERYFRAME_PORT") { configuration.port = try inRange(value, 0...65_535, "port") }
         try transport.apply(to: &configuration.peer)
+        let relays = relayServer.isEmpty ? Environment.text("EVERYFRAME_RELAY_SERVERS")?.split(separator: " ").map(String.init) ?? [] : relayServer
+        relay.apply(try relays.map { try .init($0, option: "--relay-server") }, to: &configuration.peer)
+        do throws(PeerConnectionError) {
+            try configuration.peer.validate()
+        } catch {
+            throw ValidationError("--relay-server: \(error.detail)")
+        }
         configuration.udpHost = udpHost ?? Environment.text("EVERYFRAME_UDP_HOST")
         if let value = try udpPort ?? Environment.value("EVERYFRAME_UDP_PORT") { configuration.udpPorts = value.range }
         configuration.advertisedAddresses = advertisedAddresses

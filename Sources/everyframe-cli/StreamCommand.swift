@@ -33,6 +33,9 @@ struct StreamCommand: AsyncParsableCommand {
             """)
     var iceServer: [String] = []
 
+    @OptionGroup
+    var relay: RelayOptions
+
     @OptionGroup(title: "How connections behave")
     var transport: TransportOptions
     @OptionGroup(title: "How frames travel")
@@ -107,7 +110,7 @@ struct StreamCommand: AsyncParsableCommand {
         configuration.apiKey = apiKey ?? Environment.text("EVERYFRAME_API_KEY")
         // `validate()` has looked at it before
         try? transport.apply(to: &configuration.peer)
-        configuration.peer.iceServers = (try? iceServers()) ?? []
+        relay.apply((try? iceServers()) ?? [], to: &configuration.peer)
         travel.apply(to: &configuration)
         choice.apply(to: &configuration)
         output.apply(to: &configuration)

@@ -89,6 +89,8 @@ struct Pair: ~Copyable {
         Self.send(records, over: &toServer, at: now)
     }
 
+    static var one: PacketBatch { batch([[1]]) }
+
     static func send(_ batch: borrowing PacketBatch, over link: inout Link, at now: Instant) {
         for index in 0..<batch.count { if let packet = batch.packet(index) { link.send(packet, at: now) } }
     }

@@ -261,4 +261,103 @@ struct RecordTests {
         pair.run()
         #expect(packets(pair.server.received) == sent)
     }
+
+    @Test(
+        "RFC 5288 §3, RFC 7905 §2: each suite's records are opened by our peer, and our close_notify by the peer's OpenSSL",
+        arguments: [
+            ("ECDHE-ECDSA-AES128-GCM-SHA256", 37), ("ECDHE-ECDSA-AES256-GCM-SHA384", 37), ("ECDHE-ECDSA-CHACHA20-POLY1305", 29),
+        ])
+    func suites(suite: String, overhead: Int) throws {
+        var configuration = DTLSConfiguration()
+        configuration.cipherSuites = suite
+        var pair = try Pair(configuration: configuration)
+        pair.connect()
+        let agreed = pair.client.engine.cipherSuite
+        #expect(agreed == suite)
+        let sent = (0..<300).map { index in [UInt8](repeating: UInt8(index & 255), count: 1 + 7 * index) }
+        try pair.sendToServer(batch(sent))
+        pair.run()
+        #expect(packets(pair.server.received) == sent)
+        var records = PacketBatch()
+        try pair.server.engine.seal(batch([[1]]), into: &records)
+        #expect(records.range(0).count == 1 + overhead)
+        // alerts are OpenSSL's to open: it derives its keys by itself, so both agree on keys, nonces and numbers
+        pair.client.engine.close()
+        pair.flush()
+        pair.run()
+        #expect(pair.server.events.last == .closed)
+    }
+
+    @Test("RFC 6347 §4.1.2.6: records up to 959 behind the newest are opened once, older ones are dropped")
+    func window() throws {
+        var pair = try Pair()
+        pair.connect()
+        var records = PacketBatch()
+        try pair.client.engine.seal(batch((0..<3000).map { [UInt8($0 & 255), UInt8($0 >> 8)] }), into: &records)
+        func give(_ index: Int) throws -> Bool {
+            var opened = PacketBatch()
+            pair.server.engine.handle(try #require(records.packet(index)), at: .zero + .seconds(1), into: &opened)
+            return !opened.isEmpty
+        }
+        #expect(try give(999))
+        #expect(try give(999 - 959))
+        #expect(try !give(999 - 959))
+        #expect(try !give(999 - 960))
+        // the head moves by less than a word, by a word, and past everything known
+        for head in [1000, 1064, 1127, 2999] {
+            #expect(try give(head))
+            #expect(try !give(head))
+            #expect(try give(head - 30))
+            #expect(try !give(head - 30))
+            #expect(try !give(head - 960))
+        }
+        #expect(try give(2999 - 959))
+    }
+
+    @Test("RFC 5246 §6.2.3.3: no record number and no nonce is used twice, OpenSSL's repeated flight included")
+    func numbers() throws {
+        var pair = try Pair()
+        var seen: Set<[UInt8]> = []
+        var nonces: Set<[UInt8]> = []
+        var repeated = 0
+        func note(_ batch: borrowing PacketBatch) {
+            for packet in packets(batch) {
+                var rest = packet[...]
+                while rest.count >= 13 {
+                    let start = rest.startIndex
+                    let length = Int(rest[start + 11]) << 8 | Int(rest[start + 12])
+                    if rest[start + 4] == 1 {
+                        if !seen.insert(Array(rest[(start + 3)..<(start + 11)])).inserted { repeated += 1 }
+                        if !nonces.insert(Array(rest[(start + 13)..<(start + 21)])).inserted { repeated += 1 }
+                    }
+                    rest = rest.dropFirst(13 + length)
+                }
+            }
+        }
+        pair.start()
+        // the server's last flight is lost again and again, so the client repeats its own and the server answers; meanwhile the server sends data
+        var answers = 0
+        for _ in 0..<2000 where answers < 6 {
+            pair.now += .milliseconds(1)
+            var batch = PacketBatch()
+            while let datagram = pair.toServer.receive(at: pair.now) { pair.server.engine.handle(datagram, at: pair.now, into: &pair.server.received) }
+            while pair.server.engine.poll(into: &batch) != nil {}
+            note(batch)
+            if pair.server.engine.isConnected == true {
+                if !batch.isEmpty { answers += 1 }
+                var records = PacketBatch()
+                try pair.server.engine.seal(Pair.one, into: &records)
+                note(records)
+            } else {
+                Pair.send(batch, over: &pair.toClient, at: pair.now)
+                while let datagram = pair.toClient.receive(at: pair.now) { pair.client.engine.handle(datagram, at: pair.now, into: &pair.client.received) }
+            }
+            if let deadline = pair.client.engine.deadline, deadline <= pair.now { pair.client.engine.handleTimeout(at: pair.now) }
+            batch.removeAll()
+            while pair.client.engine.poll(into: &batch) != nil {}
+            Pair.send(batch, over: &pair.toServer, at: pair.now)
+        }
+        #expect(answers >= 2 && seen.count > answers)
+        #expect(repeated == 0)
+    }
 }

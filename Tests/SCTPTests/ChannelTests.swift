@@ -196,6 +196,32 @@ struct ChannelTests {
         #expect(pair.a.engine.bufferedAmount(of: big) > 0)
     }
 
+    @Test("RFC 8260 §3.6: control messages stay below twice the round trip and 20 ms while 16 MiB are in flight", arguments: [UInt64](1...3), [50, 10])
+    func controlBesideBulk(seed: UInt64, roundTrip: Int) throws {
+        var conditions = LinkConditions()
+        conditions.delay = .milliseconds(roundTrip) / 2
+        conditions.rate = 200e6
+        // one bandwidth-delay product at 50 ms
+        conditions.queueLimit = 1_250_000
+        let pair = Pair(seed: seed, conditions: conditions)
+        // weights as FrameLink's: bulk normal, control high (RFC 8831 §6.4)
+        let bulk = try pair.a.engine.open(ChannelParameters(label: "bulk"), at: pair.now)
+        let control = try pair.a.engine.open(ChannelParameters(label: "control", priority: 512), at: pair.now)
+        pair.connect()
+        try pair.a.engine.send(pattern(16 << 20, 1), isText: false, on: bulk, at: pair.now)
+        var times: [Duration] = []
+        while pair.a.engine.bufferedAmount(of: bulk) > 0, times.count < 200 {
+            pair.run(for: .milliseconds(7))
+            let sentAt = pair.now
+            try pair.a.engine.send(pattern(1000, times.count), isText: false, on: control, at: sentAt)
+            pair.run(for: .seconds(5)) { pair in pair.z.messages.values.contains { $0.count > times.count && $0[0].0.readableBytes == 1000 } }
+            times.append(pair.now - sentAt)
+        }
+        #expect(times.count > 5)
+        let bound = Duration.milliseconds(2 * roundTrip + 20)
+        #expect(times.allSatisfy { $0 <= bound }, "seed \(seed): \(times.map(\.inMilliseconds).sorted().suffix(5)) ms")
+    }
+
     @Test("64 channels opened in one burst over a lossy path all open and carry a message")
     func burst() throws {
         var conditions = LinkConditions()

@@ -1,8 +1,9 @@
 import NIOCore
 import NetworkSimulator
-import SCTP
 import Testing
 import Wire
+
+@testable import SCTP
 
 /// What a network does, with a name that shows in the report.
 struct Weather: Sendable, CustomTestStringConvertible {
@@ -177,5 +178,59 @@ struct ImpairedTests {
         pair.run(for: .seconds(120)) { !$0.z.messages.isEmpty }
         #expect(pair.z.messages.first?.value.first?.0 == pattern(4 << 20, 3))
         #expect(pair.z.mostHeld <= 4 << 20 + 1 << 20)
+    }
+
+    @Test("RFC 9260 §6.2: the window grows with what the application takes, and stays at its start where it takes nothing", arguments: [true, false])
+    func tunedWindow(consumes: Bool) throws {
+        var conditions = LinkConditions()
+        conditions.delay = .milliseconds(50)
+        conditions.rate = 100e6
+        conditions.queueLimit = 2 << 20
+        let pair = Pair(seed: 21, conditions: conditions)
+        pair.z.consumes = consumes
+        let channel = try pair.a.engine.open(ChannelParameters(label: "window"), at: pair.now)
+        pair.connect()
+        for number in 0..<256 { try pair.a.engine.send(pattern(64 << 10, number), isText: false, on: channel, at: pair.now) }
+        func count(_ pair: Pair) -> Int { pair.z.messages.values.reduce(0) { $0 + $1.count } }
+        pair.run(for: .seconds(6)) { count($0) == 256 }
+        if consumes {
+            // a bandwidth-delay product is 1.25 MB
+            #expect(pair.z.engine.statistics.receiveWindow > 2_000_000)
+        } else {
+            #expect(count(pair) < 256)
+            #expect(pair.z.mostHeld <= WindowTuner.start + (128 << 10), "\(pair.z.mostHeld)")
+            pair.z.consumeAll(at: pair.now)
+            pair.z.consumes = true
+            pair.run(for: .seconds(20)) { count($0) == 256 }
+        }
+        #expect(count(pair) == 256)
+    }
+
+    @Test("a window is never above its bound, and a burst after silence is measured, not the silence")
+    func windowTuner() {
+        var small = WindowTuner(bound: 100_000)
+        #expect(small.limit == 100_000)
+        small.update(received: 1 << 30, held: 0, roundTrip: .milliseconds(1), at: .zero)
+        #expect(small.limit == 100_000)
+        var tuner = WindowTuner(bound: 8 << 20)
+        var now = Instant.zero
+        var received = 0
+        for _ in 0..<50 {
+            tuner.update(received: received, held: 0, roundTrip: .milliseconds(100), at: now)
+            now += .milliseconds(100)
+            received += 100_000
+        }
+        // 100 kB in a round trip need no more than the start
+        #expect(tuner.limit == WindowTuner.start)
+        for _ in 0..<50 {
+            tuner.update(received: received, held: 0, roundTrip: .milliseconds(100), at: now)
+            now += .milliseconds(100)
+            received += 1_000_000
+        }
+        #expect(tuner.limit >= 2_000_000 && tuner.limit < 4_000_000)
+        // what lies about is not taken
+        let before = tuner.limit
+        tuner.update(received: received + (64 << 20), held: 64 << 20, roundTrip: .milliseconds(100), at: now + .milliseconds(100))
+        #expect(tuner.limit == before)
     }
 }

@@ -67,22 +67,33 @@ import Wire
         #expect(ip == nil)
     }
 
-    @Test("RFC 7064: STUN URLs")
-    func urls() {
-        #expect(StunURL("stun:stun.example.org").map { [$0.host, "\($0.port)"] } == ["stun.example.org", "3478"])
-        #expect(StunURL("STUN:192.0.2.1:99").map { [$0.host, "\($0.port)"] } == ["192.0.2.1", "99"])
-        #expect(StunURL("stun:[2001:db8::1]:5").map { [$0.host, "\($0.port)"] } == ["2001:db8::1", "5"])
-        for bad in ["turn:example.org", "stun:", "stun:host:", "stun:host:0", "stun:host:99999", "stun:[::1", "http://x"] {
-            #expect(StunURL(bad) == nil, "\(bad)")
+    @Test("RFC 7064 and RFC 7065: URLs of STUN and TURN servers")
+    func urls() throws {
+        func read(_ url: String) throws -> String {
+            let parsed = try #require(IceServerURL(url), "\(url)")
+            return "\(parsed.service) \(parsed.host) \(parsed.port)"
         }
+        #expect(try read("stun:stun.example.org") == "stun stun.example.org 3478")
+        #expect(try read("STUN:192.0.2.1:99") == "stun 192.0.2.1 99")
+        #expect(try read("stun:[2001:db8::1]:5") == "stun 2001:db8::1 5")
+        #expect(try read("turn:example.org").hasPrefix("turn(") && IceServerURL("turn:example.org")?.service == .turn(.udp))
+        #expect(IceServerURL("turn:example.org?transport=tcp")?.service == .turn(.tcp))
+        #expect(IceServerURL("turn:example.org:99?transport=UDP").map { "\($0.host) \($0.port)" } == "example.org 99")
+        #expect(IceServerURL("turns:example.org").map { "\($0.host) \($0.port)" } == "example.org 5349")
+        #expect(IceServerURL("TURNS:[::1]:443?transport=tcp")?.service == .turn(.tls))
+        let bad = [
+            "stun:", "stun:host:", "stun:host:0", "stun:host:99999", "stun:[::1", "stun:[host]:1", "http://x", "host:3478", "turn:host?transport=sctp",
+            "turn:host?transport", "turn:host?x=udp", "turns:host?transport=udp", "stuns:host", "turn://host", "turn:a b", "",
+        ]
+        for url in bad { #expect(IceServerURL(url) == nil, "\(url)") }
     }
 
     @Test("Names that are addresses need no lookup; names that do not exist give nothing")
     func lookUp() async throws {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let here = try #require(StunURL("stun:127.0.0.1:7"))
+        let here = try #require(IceServerURL("stun:127.0.0.1:7"))
         #expect(try await here.resolve(on: loop).get() == [TransportAddress(ip: .v4(0x7F00_0001), port: 7)])
-        let local = try #require(StunURL("stun:localhost:7"))
+        let local = try #require(IceServerURL("stun:localhost:7"))
         #expect(try await local.resolve(on: loop).get().allSatisfy { $0.ip.isLoopback && $0.port == 7 })
     }
 }

@@ -8,6 +8,12 @@ struct Arguments: Sendable {
     var pings = 1000
     var pingSize = 1024
     var warmUp = 50
+    /// The most that path MTU discovery looks for; nil for the library's own.
+    var datagramSize: Int?
+    /// So many pairs of idle connections in place of the bench.
+    var idleSessions = 0
+    /// Pings on a channel of their own while the transfer runs, as a share of the bulk channel's: 512 is high (RFC 8831 §6.4).
+    var control = 0
     /// Seconds until the process gives up.
     var deadline = 110.0
 
@@ -26,6 +32,9 @@ struct Arguments: Sendable {
             case "pings": set(\.pings)
             case "psize": set(\.pingSize)
             case "warm": set(\.warmUp)
+            case "idle": set(\.idleSessions)
+            case "control": set(\.control)
+            case "datagram": datagramSize = Int(value)
             case "deadline": if let number = Double(value) { deadline = number }
             default: break
             }

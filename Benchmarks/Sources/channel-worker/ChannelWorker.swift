@@ -11,6 +11,10 @@ import WebRTCNIO
     static func main() async {
         let arguments = Arguments(CommandLine.arguments.dropFirst())
         Lines.limitLife(to: arguments.deadline)
+        if arguments.idleSessions > 0 {
+            do { try await IdleSessions.run(arguments.idleSessions) } catch { Lines.fail("\(error)") }
+            return
+        }
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let commands = Lines.commands()
         let work = Task(executorPreference: LoopExecutor(loop)) {
@@ -45,6 +49,8 @@ actor Worker {
 
     private var connection: PeerConnection?
     private var channel: DataChannel?
+    /// Where pings go while the transfer runs (`control=`).
+    private var control: DataChannel?
     private var isDone = false
     private var cpuAtStart = 0.0
 
@@ -52,6 +58,9 @@ actor Worker {
     private var pingSentAt: UInt64 = 0
     private var roundTrips: [UInt32] = []
     private var bytesSent = 0
+    private var isAnswered = false
+    /// Round trips of `control`, in microseconds.
+    private var controlTimes: [UInt32] = []
 
     // The receiver's.
     private var bytesReceived = 0
@@ -87,6 +96,7 @@ actor Worker {
         Lines.emit("pc", Lines.now)
         var configuration = PeerConnection.Configuration()
         configuration.includeLoopback = false
+        if let size = arguments.datagramSize { configuration.maximumDatagramSize = size }
         let connection = try await PeerConnection(configuration: configuration, group: loop)
         self.connection = connection
         follow { worker in
@@ -94,6 +104,10 @@ actor Worker {
         }
         guard arguments.isSender else { return }
         attach(try await connection.createDataChannel("bench"))
+        if arguments.control > 0 {
+            control = try await connection.createDataChannel("control", .init(priority: UInt16(clamping: arguments.control)))
+            if let control { follow(control) }
+        }
         let offer = try await connection.createOffer()
         try await connection.setLocalDescription(offer)
         Lines.emit("sdp", "offer", Lines.hex(await connection.localDescription?.sdp ?? offer.sdp))
@@ -117,7 +131,13 @@ actor Worker {
     private func handle(_ event: PeerConnection.Event) async throws {
         switch event {
         case .iceCandidate(let candidate): Lines.emit("cand", candidate.sdpMid ?? "0", Lines.hex(candidate.sdp))
-        case .dataChannel(let channel): attach(channel)
+        case .dataChannel(let channel):
+            if channel.label == "control" {
+                control = channel
+                follow(channel)
+            } else {
+                attach(channel)
+            }
         case .connectionStateChanged(.failed): Lines.fail("connection failed")
         default: break
         }
@@ -132,6 +152,15 @@ actor Worker {
             Lines.emit("open", Lines.now)
             for try await message in channel.messages {
                 if case .binary(let bytes) = message { try await worker.handle(bytes) }
+            }
+        }
+    }
+
+    private func follow(_ control: DataChannel) {
+        follow { worker in
+            for try await message in control.messages {
+                guard case .binary(let bytes) = message else { continue }
+                if worker.arguments.isSender { worker.controlAnswered() } else { try await control.send(bytes) }
             }
         }
     }
@@ -196,6 +225,7 @@ actor Worker {
         var sequence: UInt32 = 0
         cpuAtStart = Lines.cpuSeconds
         Lines.emit("xfer-start", Lines.now)
+        if let control { follow { try await $0.pingBesides(on: control) } }
         while bytesSent < arguments.total, !isDone {
             if await channel.bufferedAmount >= arguments.highWaterMark { try await channel.waitUntilBuffered(atMost: arguments.lowWaterMark) }
             message.setInteger(sequence, at: 1, endianness: .little)
@@ -205,9 +235,28 @@ actor Worker {
         }
     }
 
+    /// One ping after the other while the transfer runs, 20 ms apart.
+    private func pingBesides(on control: DataChannel) async throws {
+        while !isDone {
+            var message = ByteBuffer(repeating: 0, count: arguments.pingSize)
+            message.setInteger(UInt8(ascii: "P"), at: 0)
+            pingSentAt = Lines.now
+            isAnswered = false
+            try await control.send(message)
+            while !isAnswered, !isDone { try await Task.sleep(for: .milliseconds(1)) }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    private func controlAnswered() {
+        isAnswered = true
+        controlTimes.append(UInt32(truncatingIfNeeded: (Lines.now - pingSentAt) / 1000))
+    }
+
     private func acknowledged() {
         guard !isDone else { return }
         isDone = true
+        if arguments.control > 0 { Lines.emit("control", list: controlTimes) }
         Lines.emit("sent", Lines.now, Lines.cpuSeconds - cpuAtStart, bytesSent, Lines.peakKB)
     }
 

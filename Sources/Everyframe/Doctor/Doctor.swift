@@ -286,9 +286,7 @@ public struct Doctor: Sendable {
     // MARK: Servers beside it
 
     private func ask(_ url: String, of server: PeerConnection.IceServer) async -> Diagnosis.Finding {
-        guard url.lowercased().hasPrefix("stun:") else {
-            return .init(.turn, .skipped, "\(url): this version tries no allocation", ["url": .string(url)])
-        }
+        guard url.lowercased().hasPrefix("stun:") else { return await allocate(url, at: server) }
         do {
             let answer = try await StunQuery.ask(url)
             return .init(
@@ -298,6 +296,29 @@ public struct Doctor: Sendable {
             return .init(
                 .stun, .failed, "\(url): \(error)", advice: "look at the name and port; where no UDP gets out of this network, no STUN server helps",
                 ["url": .string(url)])
+        }
+    }
+
+    private func allocate(_ url: String, at server: PeerConnection.IceServer) async -> Diagnosis.Finding {
+        do throws(TurnError) {
+            let report = try await TurnTrial.allocate(
+                url: url, username: server.username, credential: server.credential, trustedCertificates: server.trustedCertificates, timeout: patience)
+            let relayed = report.relayed.map { "\($0)" }
+            return .init(
+                .turn, .ok, "\(url) relays for this machine at \(relayed.joined(separator: ", ")), in \(Self.text(report.elapsed.inMilliseconds)) ms",
+                [
+                    "url": .string(url), "relayed": .array(relayed.map(JSON.string)), "mapped": report.mapped.map { .string("\($0)") } ?? .null,
+                    "protocol": .string(report.transport.rawValue), "elapsed_ms": .number(report.elapsed.inMilliseconds),
+                ])
+        } catch {
+            let advice: String? =
+                switch error {
+                case .unauthorized, .missingCredentials: "look at the user name and the credential; those made for a time may have expired"
+                case .timedOut, .cannotConnect: "another transport may get through: turn:…?transport=tcp, or turns: on port 443"
+                case .quotaReached, .insufficientCapacity, .allocationMismatch: "try again when other allocations have ended"
+                default: nil
+                }
+            return .init(.turn, .failed, "\(url): \(error)", advice: advice, ["url": .string(url), "code": .integer(error.code)])
         }
     }
 

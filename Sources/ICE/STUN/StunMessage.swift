@@ -56,6 +56,13 @@ package struct StunMessage: Sendable {
     }
 
     package static let binding: UInt16 = 1
+    // RFC 8656 §17
+    package static let allocate: UInt16 = 3
+    package static let refresh: UInt16 = 4
+    package static let sendIndication: UInt16 = 6
+    package static let dataIndication: UInt16 = 7
+    package static let createPermission: UInt16 = 8
+    package static let channelBind: UInt16 = 9
     static let magicCookie: UInt32 = 0x2112_A442
     static let headerLength = 20
 

@@ -3,6 +3,9 @@ import Wire
 
 /// RFC 9260 §5.
 extension Association {
+    /// RFC 9260 §7.2.1: the threshold may begin arbitrarily high. The peer's window, which may still grow, bounds what is in flight by itself.
+    private static let unlimited = 1 << 40
+
     /// Sends INIT. Where the peer does the same, §5.2.1 and §5.2.4 sort it out.
     mutating func connect(at now: Instant) {
         guard state == .closed else { return }
@@ -245,6 +248,7 @@ extension Association {
         errorCount = 0
         tracker = TSNTracker(initialTSN: peerInitialTSN, maximumRanges: configuration.maximumGaps)
         reassembly = Reassembly(interleaved: capabilities.interleaving, maximumMessageSize: configuration.maximumMessageSize)
+        windowTuner = WindowTuner(bound: configuration.receiveWindow)
         sackSchedule = SackSchedule()
         sackSchedule.sent(window: receiveWindow)
         peerWindow = Int(window)
@@ -261,7 +265,7 @@ extension Association {
         congestion = configuration.congestionControl.make(
             CongestionParameters(
                 maximumPacketSize: configuration.basePacketSize, initialWindow: packets * configuration.basePacketSize,
-                initialThreshold: max(peerWindow, 4 * configuration.basePacketSize), roundTripTime: roundTrip.minimum, seed: generator.next()))
+                initialThreshold: Self.unlimited, roundTripTime: roundTrip.minimum, seed: generator.next()))
         pacer = Pacer()
         lostBefore = inFlight.delivery.lost
     }

@@ -62,6 +62,8 @@ extension Association {
 
     private mutating func writeSack(_ writer: inout PacketWriter, _ batch: inout PacketBatch, at now: Instant) {
         guard state.mayReceiveData, sackSchedule.isDue || sackSchedule.isPending && mayWriteData(at: now) else { return }
+        windowTuner.update(
+            received: counters.payloadBytesReceived, held: reassembly.windowUse + deliveredCharge, roundTrip: roundTrip.smoothed, at: now)
         let window = receiveWindow
         var sack = SackChunk(cumulative: TSN(tracker.cumulative), receiverWindow: UInt32(clamping: window))
         let room = configuration.basePacketSize - CommonHeader.size - SackChunk.size

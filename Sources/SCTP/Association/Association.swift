@@ -119,6 +119,7 @@ struct Association: ~Copyable {
     var tracker: TSNTracker
     var reassembly: Reassembly
     var sackSchedule = SackSchedule()
+    var windowTuner: WindowTuner
     var ready = Queue<ReceivedMessage>()
     /// What the packet being read gave up.
     var skippedTo: UInt64?
@@ -141,6 +142,7 @@ struct Association: ~Copyable {
         inFlight = InFlight(initialTSN: nothing, headerSize: 16)
         tracker = TSNTracker(initialTSN: nothing, maximumRanges: 0)
         reassembly = Reassembly(interleaved: false, maximumMessageSize: 0)
+        windowTuner = WindowTuner(bound: configuration.receiveWindow)
         search = PathSearch(base: configuration.basePacketSize, maximum: configuration.basePacketSize)
         congestion = NewReno(CongestionParameters(maximumPacketSize: 0, initialWindow: 0, initialThreshold: 0))
         roundTrip = RoundTripEstimator(configuration)
@@ -204,14 +206,14 @@ struct Association: ~Copyable {
         guard state.mayReceiveData else { return }
         // RFC 9260 §6.2: tell of a window that opened by a fair part; smaller steps ride on other SACKs
         let window = receiveWindow
-        if sackSchedule.advertisedWindow < configuration.receiveWindow / 2, window - sackSchedule.advertisedWindow >= configuration.receiveWindow / 4 {
+        if sackSchedule.advertisedWindow < windowTuner.limit / 2, window - sackSchedule.advertisedWindow >= windowTuner.limit / 4 {
             sackSchedule.requestImmediately()
             wakeAt = now
         }
     }
 
     /// What the peer may still send.
-    var receiveWindow: Int { max(0, configuration.receiveWindow - reassembly.windowUse - deliveredCharge) }
+    var receiveWindow: Int { max(0, windowTuner.limit - reassembly.windowUse - deliveredCharge) }
 
     var statistics: Statistics {
         var result = counters

@@ -4,7 +4,7 @@ package import Wire
 package struct CongestionParameters: Sendable {
     package var maximumPacketSize: Int
     package var initialWindow: Int
-    /// The peer's receive window: where slow start ends at the latest.
+    /// Where slow start ends at the latest.
     package var initialThreshold: Int
     /// Of the handshake; nil where it was ambiguous.
     package var roundTripTime: Duration?

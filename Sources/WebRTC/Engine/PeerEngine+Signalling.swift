@@ -231,6 +231,7 @@ extension PeerEngine {
         ice = IceAgent(configuration: settings, generator: generator)
         gatheringState = .gathering
         for local in localAddresses { ice?.addLocalAddress(local.address, advertised: local.advertised, at: now) }
+        for relayed in relayedAddresses { ice?.addRelayedAddress(relayed, at: now) }
         if localAddressesEnded { ice?.endOfLocalAddresses(at: now) }
     }
 

@@ -54,6 +54,7 @@ package struct PeerEngine: ~Copyable {
 
     var localAddresses: [LocalAddress] = []
     var localAddressesEnded = false
+    var relayedAddresses: [IceAgent.RelayedAddress] = []
     var stunServers: [TransportAddress]
     var localCandidates: [IceCandidate] = []
 
@@ -118,6 +119,19 @@ package struct PeerEngine: ~Copyable {
     package mutating func endOfLocalAddresses(at now: Instant) {
         localAddressesEnded = true
         if ice != nil, gatheringState != .new { ice?.endOfLocalAddresses(at: now) }
+    }
+
+    /// The driver has an allocation on a TURN server.
+    package mutating func addRelayedAddress(_ relayed: IceAgent.RelayedAddress, at now: Instant) {
+        relayedAddresses.append(relayed)
+        ice?.addRelayedAddress(relayed, at: now)
+    }
+
+    /// The allocation is lost: what goes by it fails, and ICE goes on with what else there is.
+    package mutating func removeRelayedAddress(_ address: TransportAddress, at now: Instant) {
+        relayedAddresses.removeAll { $0.address == address }
+        localCandidates.removeAll { $0.transportAddress == address }
+        ice?.removeLocalAddress(address, at: now)
     }
 
     package mutating func addStunServer(_ server: TransportAddress, at now: Instant) {

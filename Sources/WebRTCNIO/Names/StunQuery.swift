@@ -29,7 +29,7 @@ package enum StunQuery {
     /// Asks each address of the server's name, of both families, and answers with the first that answers.
     /// - Parameter patience: for all of it; the question is sent again after 500 ms and 1.5 s.
     package static func ask(_ url: String, patience: Duration = .seconds(4)) async throws(Failure) -> Answer {
-        guard let server = StunURL(url) else { throw .notAURL(url) }
+        guard let server = IceServerURL(url), server.service == .stun else { throw .notAURL(url) }
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let addresses = (try? await server.resolve(on: loop).get()) ?? []
         guard !addresses.isEmpty else { throw .unknownHost(server.host) }

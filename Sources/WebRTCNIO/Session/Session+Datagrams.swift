@@ -13,7 +13,7 @@ extension Session: DatagramReceiver {
 
     nonisolated func localAddressAdded(_ address: TransportAddress) {
         later { session in
-            guard session.isGathering, !session.isEnded else { return }
+            guard session.isGathering, !session.isEnded, session.configuration.iceTransportPolicy == .all else { return }
             let now = Instant.now
             session.engine.addLocalAddress(address, advertised: session.endpoint.advertisedAddress(for: address), at: now)
             session.flush(at: now)
@@ -34,7 +34,7 @@ extension Session: DatagramReceiver {
     }
 
     private func take(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath, at now: Instant) {
-        guard closeReason == nil else { return }
+        guard closeReason == nil, accepts(path) else { return }
         var rest = bytes
         while rest.readableBytes > segmentSize, let segment = rest.readSlice(length: segmentSize) {
             engine.handle(segment, path: path, at: now)

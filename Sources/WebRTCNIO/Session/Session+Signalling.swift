@@ -91,17 +91,25 @@ extension Session {
         guard !isGathering, engine.localDescription != nil else { return }
         isGathering = true
         setGathering(.gathering)
-        for address in endpoint.localAddresses { engine.addLocalAddress(address, advertised: endpoint.advertisedAddress(for: address), at: now) }
-        for server in configuration.iceServers.flatMap(\.urls) { lookUpServer(server) }
+        // RFC 8828 §5.2, mode 4: with `relay` there are no candidates but those on TURN servers
+        if configuration.iceTransportPolicy == .all {
+            for address in endpoint.localAddresses { engine.addLocalAddress(address, advertised: endpoint.advertisedAddress(for: address), at: now) }
+        }
+        for server in configuration.iceServers {
+            for url in server.urls {
+                guard let parsed = IceServerURL(url) else { continue }
+                switch parsed.service {
+                case .stun: if configuration.iceTransportPolicy == .all { lookUpServer(parsed) }
+                case .turn(let transport): askTurnServer(parsed, url, transport, server)
+                }
+            }
+        }
+        boundGathering()
         if lookups == 0 { engine.endOfLocalAddresses(at: now) }
     }
 
     /// The name is looked up on another thread; host candidates and the first checks do not wait for it.
-    private func lookUpServer(_ url: String) {
-        guard let server = StunURL(url) else {
-            logger?.warning("this ICE server is not supported", metadata: ["url": "\(url)"])
-            return
-        }
+    private func lookUpServer(_ server: IceServerURL) {
         lookups += 1
         server.resolve(on: eventLoop).whenComplete { result in
             self.assumeIsolated { session in

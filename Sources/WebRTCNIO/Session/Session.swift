@@ -34,7 +34,10 @@ actor Session {
     private var setupTime: Duration?
     var isEnded: Bool { closeReason != nil }
     var isGathering = false
+    /// Name servers and TURN servers that gathering still waits for.
     var lookups = 0
+    /// The TURN servers that were asked, and the addresses that they relay for this session.
+    var relays: [TurnRelay.Key: RelayRecord] = [:]
     var asked: Set<String> = []
 
     var channels: [ChannelHandle: ChannelRecord] = [:]
@@ -256,7 +259,8 @@ actor Session {
         timer?.callback.cancel()
         timer = nil
         router.remove(self)
-        if ownsEndpoint { endpoint.closeNow() }
+        // allocations are given back before the sockets go
+        router.leaveRelays(self) { [endpoint, ownsEndpoint] in if ownsEndpoint { endpoint.closeNow() } }
 
         let isClean = reason.code == .closed || reason.code == .closedByPeer
         connectionState = isClean ? .closed : .failed

@@ -85,6 +85,15 @@ final class EndpointRouter {
     func route(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath) {
         counters.datagrams += 1
         let now = burstTime ?? .now
+        if let relay = relays.first(where: { $0.takes(bytes, path: path) }) {
+            burstTime = now
+            return relay.receive(bytes, segmentSize: segmentSize, at: now)
+        }
+        deliver(bytes, segmentSize: segmentSize, path: path, at: now)
+    }
+
+    /// From a socket, or by a relay: then `path` begins at the relayed address.
+    func deliver(_ bytes: ByteBuffer, segmentSize: Int, path: NetworkPath, at now: Instant) {
         burstTime = now
         guard let receiver = owner ?? receiver(of: bytes, segmentSize: segmentSize, from: path.remote) else { return }
         if !burst.contains(where: { $0 === receiver }) { burst.append(receiver) }
@@ -119,6 +128,39 @@ final class EndpointRouter {
         return receiver
     }
 
+    // MARK: Relays
+
+    private var relays: [TurnRelay] = []
+
+    /// The allocation with that key, made where there is none.
+    func relay(for key: TurnRelay.Key, transport: TurnClient.Transport, on eventLoop: any EventLoop) -> TurnRelay {
+        if let known = relays.first(where: { $0.key == key && !$0.isEnded }) { return known }
+        let relay = TurnRelay(key, transport: transport, router: self, on: eventLoop)
+        relays.append(relay)
+        return relay
+    }
+
+    func remove(_ relay: TurnRelay) { relays.removeAll { $0 === relay } }
+
+    private func relay(at local: TransportAddress) -> TurnRelay? {
+        for relay in relays where relay.relayed.contains(where: { $0.address == local }) { return relay }
+        return nil
+    }
+
+    /// Leaves all relays that `user` is one of; `action` follows when those that had no other user have given their allocations back.
+    func leaveRelays(_ user: any RelayUser, then action: @escaping () -> Void) {
+        var open = 1
+        func one() {
+            open -= 1
+            if open == 0 { action() }
+        }
+        for relay in relays where relay.has(user) {
+            open += 1
+            relay.leave(user, whenEnded: one)
+        }
+        one()
+    }
+
     // MARK: Sockets
 
     func add(_ socket: UDPSocket) { sockets.append(socket) }
@@ -146,7 +188,8 @@ final class EndpointRouter {
             let local = batch.paths[index].local
             var end = index + 1
             while end < batch.count, batch.paths[end].local == local { end += 1 }
-            if let size = socket(at: local)?.send(batch, index..<end) { refused = min(refused ?? .max, size) }
+            let size = relays.isEmpty ? nil : relay(at: local)?.send(batch, index..<end)
+            if let size = size ?? socket(at: local)?.send(batch, index..<end) { refused = min(refused ?? .max, size) }
             index = end
         }
         return refused

@@ -1,26 +1,48 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import WebRTC
 import Wire
 
-/// `stun:host[:port]` (RFC 7064).
-struct StunURL: Hashable, Sendable {
-    static let defaultPort: UInt16 = 3478
+/// `stun:host[:port]` (RFC 7064), `turn:host[:port][?transport=udp|tcp]` or `turns:host[:port][?transport=tcp]` (RFC 7065).
+struct IceServerURL: Hashable, Sendable {
+    enum Service: Hashable, Sendable {
+        case stun
+        case turn(TurnClient.Transport)
+    }
+
+    static let form = "stun:host:3478, turn:host:3478?transport=udp (or tcp), or turns:host:5349"
     /// A name server that answers later than this comes too late for gathering.
     static let patience = TimeAmount.seconds(2)
 
+    var service: Service
     var host: String
     var port: UInt16
 
+    /// Nil for what is no such URL, and for the two that nobody offers: `stuns` and `turns` over UDP.
     init?(_ url: String) {
-        guard url.lowercased().hasPrefix("stun:") else { return nil }
-        var rest = url.dropFirst(5)
-        if let query = rest.firstIndex(of: "?") { rest = rest[..<query] }
-        port = Self.defaultPort
+        guard let colon = url.firstIndex(of: ":") else { return nil }
+        var rest = url[url.index(after: colon)...]
+        var transport: Substring?
+        if let query = rest.firstIndex(of: "?") {
+            let parts = rest[rest.index(after: query)...].split(separator: "=", omittingEmptySubsequences: false)
+            guard parts.count == 2, parts[0].lowercased() == "transport" else { return nil }
+            transport = parts[1]
+            rest = rest[..<query]
+        }
+        switch (url[..<colon].lowercased(), transport?.lowercased()) {
+        // RFC 7064 §3.1 knows no transport there, but it is often written
+        case ("stun", nil), ("stun", "udp"): (service, port) = (.stun, 3478)
+        case ("turn", nil), ("turn", "udp"): (service, port) = (.turn(.udp), 3478)
+        case ("turn", "tcp"): (service, port) = (.turn(.tcp), 3478)
+        case ("turns", nil), ("turns", "tcp"): (service, port) = (.turn(.tls), 5349)
+        default: return nil
+        }
         if rest.hasPrefix("[") {
             guard let end = rest.firstIndex(of: "]") else { return nil }
             host = String(rest[rest.index(after: rest.startIndex)..<end])
             rest = rest[rest.index(after: end)...]
+            guard TransportAddress.IP(host) != nil else { return nil }
         } else {
             let end = rest.firstIndex(of: ":") ?? rest.endIndex
             host = String(rest[..<end])
@@ -30,7 +52,7 @@ struct StunURL: Hashable, Sendable {
             guard rest.first == ":", let number = UInt16(rest.dropFirst()), number > 0 else { return nil }
             port = number
         }
-        guard !host.isEmpty else { return nil }
+        guard !host.isEmpty, !host.contains(where: { $0 == "/" || $0.isWhitespace }) else { return nil }
     }
 
     /// Never blocks the loop: names are looked up on NIO's thread pool. At most one address of each family.
