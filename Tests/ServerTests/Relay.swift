@@ -5,7 +5,8 @@ import Synchronization
 
 /// A hole in the network between a client and a server, on loopback: UDP and TCP go through it until it is told to swallow everything.
 ///
-/// The client is given the relay's HTTP address; in the answers that pass, the server's UDP port is replaced by the relay's.
+/// The client is given the relay's HTTP address; in the answers that pass, the server's UDP port is replaced by the relay's. The server is not told
+/// the client's addresses, to which it would find its way round the relay.
 final class Relay: Sendable {
     private let group: MultiThreadedEventLoopGroup
     private let listener: any Channel
@@ -27,9 +28,9 @@ final class Relay: Sendable {
                     guard gate.isOpen else { return channel.close() }
                     return ClientBootstrap(group: channel.eventLoop).connect(host: "127.0.0.1", port: httpPort).flatMap { upstream in
                         channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(Splice(to: upstream, gate: gate, rewrite: nil))
+                            try channel.pipeline.syncOperations.addHandler(Splice(to: upstream, gate: gate, rewrite: (from: "a=candidate:", to: "a=unheardof:")))
                             try upstream.pipeline.syncOperations.addHandler(
-                                Splice(to: channel, gate: gate, rewrite: (from: udpPort, to: relay.port)))
+                                Splice(to: channel, gate: gate, rewrite: (from: " \(udpPort) typ", to: " \(relay.port) typ")))
                         }
                     }
                 }
@@ -70,10 +71,10 @@ private final class Splice: ChannelInboundHandler {
 
     private let other: any Channel
     private let gate: Relay.Gate
-    /// Ports in the text that passes, both with five digits, so that no length changes.
-    private let rewrite: (from: Int, to: Int)?
+    /// What is replaced in the text that passes; both are of one length, so that no other changes (ports have five digits).
+    private let rewrite: (from: String, to: String)
 
-    init(to other: any Channel, gate: Relay.Gate, rewrite: (from: Int, to: Int)?) {
+    init(to other: any Channel, gate: Relay.Gate, rewrite: (from: String, to: String)) {
         self.other = other
         self.gate = gate
         self.rewrite = rewrite
@@ -86,10 +87,7 @@ private final class Splice: ChannelInboundHandler {
             context.close(promise: nil)
             return
         }
-        if let rewrite {
-            let text = String(buffer: bytes).replacingOccurrences(of: " \(rewrite.from) typ", with: " \(rewrite.to) typ")
-            bytes = ByteBuffer(string: text)
-        }
+        bytes = ByteBuffer(string: String(buffer: bytes).replacingOccurrences(of: rewrite.from, with: rewrite.to))
         other.writeAndFlush(bytes, promise: nil)
     }
 

@@ -97,10 +97,12 @@ extension Association {
     ///
     /// What is in flight went the old way, and where that broke it is lost. It goes again at once: to wait for a time-out that the old way's
     /// silence has backed off would cost seconds, and what did arrive costs a duplicate. It tells nothing of the new way's capacity, though.
-    mutating func pathChanged(at now: Instant) {
+    /// Only retransmissions would be sent first, and they measure no round trip (§6.3.1 C5): what ICE's check measured on the new way stands in for it.
+    mutating func pathChanged(roundTrip measured: Duration?, at now: Instant) {
         guard state.hasPeer else { return }
         counters.pathChanges += 1
         roundTrip = RoundTripEstimator(configuration)
+        if let measured { roundTrip.sample(measured, at: now) }
         detector.pathChanged()
         errorCount = 0
         heartbeatNonce = nil

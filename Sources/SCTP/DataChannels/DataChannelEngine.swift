@@ -204,7 +204,8 @@ package struct DataChannelEngine: ~Copyable {
     /// The host does not send packets of this size: the network next to it carries less.
     package mutating func packetRefused(size: Int, at now: Instant) { association.packetRefused(size: size, at: now) }
     /// Packets take another way from now on: nothing is known of its size, round trip and capacity.
-    package mutating func pathChanged(at now: Instant) { association.pathChanged(at: now) }
+    /// - Parameter roundTrip: as far as the layer below has measured it there.
+    package mutating func pathChanged(roundTrip: Duration? = nil, at now: Instant) { association.pathChanged(roundTrip: roundTrip, at: now) }
     /// T3 expiries so far: each says that what was sent may not arrive.
     package var retransmissionTimeouts: Int { association.counters.timeouts }
 

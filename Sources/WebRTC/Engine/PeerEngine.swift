@@ -267,6 +267,14 @@ extension PeerEngine {
     /// The chosen pair, or before the first the way the peer's own handshake came.
     var sendPath: NetworkPath? { selectedPath ?? (hadPath ? nil : lastPath) }
 
+    /// What the last check of the chosen pair took.
+    private var checkedRoundTrip: Duration? {
+        switch ice {
+        case .some(let ice): ice.selectedRoundTrip
+        case .none: nil
+        }
+    }
+
     /// Without a path SCTP stands still: its timers would tell of nothing but that.
     private var channelsRun: Bool { dtlsConnected && sendPath != nil }
 
@@ -327,7 +335,7 @@ extension PeerEngine {
             selectedPathChanges += 1
             events.append(.selectedPath(path))
             hadPath = true
-            channels.pathChanged(at: now)
+            channels.pathChanged(roundTrip: checkedRoundTrip, at: now)
             if isDTLSClient { dtls?.start(at: now) }
         }
         return true

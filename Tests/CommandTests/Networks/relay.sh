@@ -12,7 +12,8 @@ if [ "${RELAY_INSIDE:-}" != 1 ]; then
 fi
 program=$1 transport=$2 video=$3 summary=$4
 pids=()
-trap 'for pid in "${pids[@]}"; do kill "$pid" 2> /dev/null || true; done' EXIT
+# a caller may have us started with signals blocked, but for this one; and whoever stayed would keep the caller's end of a pipe open
+trap 'for pid in "${pids[@]}"; do kill -KILL "$pid" 2> /dev/null || true; done' EXIT
 
 until_true() { # SECONDS COMMAND ...
     local end=$((SECONDS + $1))
@@ -105,7 +106,8 @@ account="everyframe,only for tests"
 # they may start before the TURN server listens, but then they go without it
 until_true 20 bash -c 'exec 3<> /dev/tcp/10.91.1.1/3478'
 until_true 20 bash -c 'exec 3<> /dev/tcp/10.91.2.1/5349'
-on "$server" "$program" serve --host 10.91.2.2 --port 9001 --model synthetic:2ms --relay-server "$(url 10.91.2.1),$account" > serve.log 2>&1 &
+# in place of the subshell, so that it is the process to be ended
+(exec nsenter -t "$server" -n "$program" serve --host 10.91.2.2 --port 9001 --model synthetic:2ms --relay-server "$(url 10.91.2.1),$account" > serve.log 2>&1) &
 pids+=("$!")
 until_true 30 grep -q 'Listening on' serve.log
 code=0
