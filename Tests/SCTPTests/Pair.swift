@@ -203,7 +203,7 @@ final class Pair {
     private func check(_ end: End) {
         // no deadline stands in the past once everything due was done
         if let deadline = end.engine.deadline, deadline < now { tell("\(end.name)'s deadline stands in the past", "at \(now)") }
-        if let what = end.engine.association.unattended(at: now) { tell("\(end.name) has \(what), and no timer runs for it", "at \(now)") }
+        if let what = end.engine.association.unattended(at: now) { tell("\(end.name) has \(what), and no timer runs for it", "at \(now): \(end.engine.association.whatRuns)") }
         let configuration = end.engine.association.configuration
         let most = 2 * configuration.receiveWindow + min(configuration.maximumMessageSize, 4 << 20) + 1 << 17
         if end.held > most { tell("\(end.name) holds more than its window lets it", "\(end.held) bytes at \(now)") }
@@ -242,13 +242,15 @@ extension Association {
         if advancedPoint > inFlight.cumulative, !timers.isArmed(.retransmission) { return "abandoned data in flight" }
         if state.maySendData, sendQueue.hasUnsent, !isRemindedOfData(at: now) { return "data to send" }
         if reset.open != nil, !timers.isArmed(.reconfiguration) { return "a stream reset under way" }
-        if state == .established, reset.open == nil,
-            reset.wanted.contains(where: { (sendQueue.stream($0)?.unacknowledgedMessages ?? 0) == 0 })
-        {
-            return "streams to reset"
-        }
+        if mayAskForReset { return "streams to reset" }
         if state.mayReceiveData, sackSchedule.isPending, !timers.isArmed(.sack) { return "data to acknowledge" }
         return nil
+    }
+
+    /// For whoever looks into it.
+    var whatRuns: String {
+        let running = Timer.allCases.compactMap { timer in timers[timer].map { "\(timer) \($0.nanoseconds)" } }.joined(separator: ", ")
+        return "\(running); window \(congestion.window), in flight \(inFlight.bytes), peer's window \(peerWindow), rate \(congestion.pacingRate ?? 0)"
     }
 
     private func isRemindedOfData(at now: Instant) -> Bool {
