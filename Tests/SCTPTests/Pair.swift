@@ -203,7 +203,9 @@ final class Pair {
     private func check(_ end: End) {
         // no deadline stands in the past once everything due was done
         if let deadline = end.engine.deadline, deadline < now { tell("\(end.name)'s deadline stands in the past", "at \(now)") }
-        if let what = end.engine.association.unattended(at: now) { tell("\(end.name) has \(what), and no timer runs for it", "at \(now): \(end.engine.association.whatRuns)") }
+        if let what = end.engine.association.unattended(at: now) {
+            tell("\(end.name) has \(what), and no timer runs for it", "at \(now): \(end.engine.association.whatRuns)")
+        }
         let configuration = end.engine.association.configuration
         let most = 2 * configuration.receiveWindow + min(configuration.maximumMessageSize, 4 << 20) + 1 << 17
         if end.held > most { tell("\(end.name) holds more than its window lets it", "\(end.held) bytes at \(now)") }
