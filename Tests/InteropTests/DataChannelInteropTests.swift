@@ -113,7 +113,9 @@ struct DataChannelInteropTests {
         }
     }
 
-    @Test("RFC 8832 §5.1: every kind of channel, opened by them, is at our end what it is at theirs", arguments: PeerProcess.Stack.wanted.filter { $0 != .libdatachannel })
+    @Test(
+        "RFC 8832 §5.1: every kind of channel, opened by them, is at our end what it is at theirs",
+        arguments: PeerProcess.Stack.wanted.filter { $0 != .libdatachannel })
     func theirKinds(stack: PeerProcess.Stack) async throws {
         try await Conversation.with(stack, offering: .us) { conversation in
             for (label, options) in Self.kinds where !options.negotiated {
