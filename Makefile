@@ -1,20 +1,13 @@
 SHELL := /bin/bash
 
-<<<<<<< HEAD
-.PHONY: help setup build demo test test-sanitize check format bench fuzz clean distclean
-=======
-.PHONY: help setup build demo test interop soak check format bench fuzz clean distclean
->>>>>>> b460b7f (Run every other stack over lossy paths with every kind of channel (make interop), and soak a server for hours (make soak))
+.PHONY: help setup build demo test test-sanitize interop soak check format bench fuzz clean distclean
 
 help:
 	@echo 'make demo     footage, model, server and client on this machine: every frame there, every result back'
 	@echo 'make test     the whole gate: set-up, format, rooms, build, fuzz (short), tests, interoperability'
-<<<<<<< HEAD
 	@echo 'make test-sanitize  the tests under AddressSanitizer and ThreadSanitizer (half an hour and more)'
-=======
 	@echo 'make interop  every other stack, clean and lossy paths, all sizes, kinds of channels and ends (about 15 minutes)'
 	@echo 'make soak     a server, clients that come, go and are killed, and a bad network, for SOAK_SECONDS (default 3600)'
->>>>>>> b460b7f (Run every other stack over lossy paths with every kind of channel (make interop), and soak a server for hours (make soak))
 	@echo 'make build    release build of the program'
 	@echo 'make bench    figures beside the peers (about 40 minutes; root, for network namespaces)'
 	@echo 'make check    format, rooms, build, tests; no set-up'
@@ -37,16 +30,14 @@ demo:
 test:
 	scripts/test
 
-<<<<<<< HEAD
 test-sanitize:
 	scripts/sanitize
-=======
+
 interop:
 	scripts/interop
 
 soak:
 	scripts/soak
->>>>>>> b460b7f (Run every other stack over lossy paths with every kind of channel (make interop), and soak a server for hours (make soak))
 
 check:
 	scripts/check

@@ -35,18 +35,11 @@ struct Lane {
 
     /// Ascending by position, disjoint.
     var runs: [Run] = []
-<<<<<<< HEAD
     var waiting = WaitingMessages()
     /// The place of the message that is delivered next; its low bits are its number.
     var turn: UInt64 = 0
-=======
-    /// Ascending by distance from `next`.
-    var waiting: [Waiting] = []
-    /// The message that is delivered next.
-    var next: UInt32 = 0
     /// The last unordered message that the peer gave up.
     var lastGivenUp: UInt32?
->>>>>>> 4f3b5cb (Replace two overlapping simulations of SCTP by one matrix of seeded scenarios, with named stall and tail cases, and mend the leak of late fragments it found)
     /// The last position of the last run.
     private(set) var tail: UInt64?
     /// The size of the last whole message: the next one's buffer starts with it.

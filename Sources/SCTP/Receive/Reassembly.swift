@@ -181,7 +181,7 @@ struct Reassembly {
     /// would ever take them away again.
     private func isGivenUp(_ chunk: DataChunk, index: Int) -> Bool {
         guard interleaved else { return false }
-        guard chunk.isUnordered else { return !isDue(chunk.message, from: streams[index].ordered.next) }
+        guard chunk.isUnordered else { return !isDue(distance(chunk.message, from: streams[index].ordered.turn)) }
         return streams[index].unordered.lastGivenUp.map { $0 &- chunk.message < 1 << 31 } ?? false
     }
 
@@ -198,14 +198,9 @@ struct Reassembly {
             strayBytes -= waiting.payload.readableBytes
             pieces -= 1
         }
-<<<<<<< HEAD
         streams[index].ordered.waiting = WaitingMessages()
         streams[index].ordered.turn = 0
-=======
-        streams[index].ordered.waiting = []
-        streams[index].ordered.next = 0
         streams[index].unordered.lastGivenUp = nil
->>>>>>> 4f3b5cb (Replace two overlapping simulations of SCTP by one matrix of seeded scenarios, with named stall and tail cases, and mend the leak of late fragments it found)
     }
 
     /// Nothing is left of any stream, so that asking again costs nothing.
