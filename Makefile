@@ -1,11 +1,13 @@
 SHELL := /bin/bash
 
-.PHONY: help setup build demo test test-sanitize check format bench fuzz clean distclean
+.PHONY: help setup build demo test test-sanitize interop soak check format bench fuzz clean distclean
 
 help:
 	@echo 'make demo     footage, model, server and client on this machine: every frame there, every result back'
 	@echo 'make test     the whole gate: set-up, format, rooms, build, fuzz (short), tests, interoperability'
 	@echo 'make test-sanitize  the tests under AddressSanitizer and ThreadSanitizer (half an hour and more)'
+	@echo 'make interop  every other stack, clean and lossy paths, all sizes, kinds of channels and ends (about 15 minutes)'
+	@echo 'make soak     a server, clients that come, go and are killed, and a bad network, for SOAK_SECONDS (default 3600)'
 	@echo 'make build    release build of the program'
 	@echo 'make bench    figures beside the peers (about 40 minutes; root, for network namespaces)'
 	@echo 'make check    format, rooms, build, tests; no set-up'
@@ -30,6 +32,12 @@ test:
 
 test-sanitize:
 	scripts/sanitize
+
+interop:
+	scripts/interop
+
+soak:
+	scripts/soak
 
 check:
 	scripts/check

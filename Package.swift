@@ -100,7 +100,7 @@ let testTargets: [Target] = [
     // depends on the program so that it is built: the tests run it as users do
     tests("CommandTests", ["everyframe-cli"], exclude: ["Networks"]),
     tests("FuzzTests", ["FuzzTargets", nioCore]),
-    tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", nioCore, nioPosix], exclude: ["Peers"]),
+    tests("InteropTests", ["Wire", "WebRTC", "WebRTCNIO", "NetworkSimulator", nioCore, nioPosix], exclude: ["Peers"]),
 ]
 
 // The fuzz targets see `package` parsers, so they belong to this package; the tests replay what was found (Fuzz/README.md).

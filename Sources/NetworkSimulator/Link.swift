@@ -8,6 +8,8 @@ package struct LinkConditions: Sendable {
     /// Extra delay, uniform between zero and this; more than the spacing of datagrams reorders them.
     package var jitter: Duration = .zero
     package var loss: Double = 0
+    /// Losses that come together; nil means none but those of `loss`.
+    package var bursts: LossBursts?
     package var duplication: Double = 0
     /// Datagrams held back by `reorderingDelay`.
     package var reordering: Double = 0
@@ -26,6 +28,28 @@ package struct LinkConditions: Sendable {
     package init() {}
 }
 
+/// Losses in bursts: a chain of two states (Gilbert 1960, Elliott 1963) that changes with time, not with datagrams, so that a sender who falls silent
+/// does not stay in a burst for ever.
+package struct LossBursts: Sendable {
+    /// How long a burst and the time between two bursts last on average; each is drawn evenly between nothing and twice that.
+    package var length: Duration
+    package var spacing: Duration
+    /// What is lost during a burst, beside `LinkConditions.loss`.
+    package var loss: Double
+
+    package init(length: Duration, spacing: Duration, loss: Double = 1) {
+        self.length = length
+        self.spacing = spacing
+        self.loss = loss
+    }
+
+    /// The share of all datagrams that bursts take.
+    package var averageLoss: Double {
+        let (bad, good) = (length.inMilliseconds, spacing.inMilliseconds)
+        return bad + good > 0 ? loss * bad / (bad + good) : 0
+    }
+}
+
 /// One direction of a simulated network: datagrams go in with a time and come out with a later one. No clock, no IO; the same seed gives the same run.
 package struct Link: Sendable {
     package struct Counters: Sendable, Equatable {
@@ -35,6 +59,10 @@ package struct Link: Sendable {
     package var conditions: LinkConditions
     package private(set) var counters = Counters()
     private var generator: SplitMix64
+    /// Bursts draw from a generator of their own.
+    private var burstGenerator: SplitMix64
+    private var isInBurst = false
+    private var burstChangesAt: Instant?
     private var inFlight: [(due: Instant, order: UInt64, datagram: ByteBuffer)] = []
     private var order: UInt64 = 0
     private var lineFreeAt = Instant.zero
@@ -42,6 +70,7 @@ package struct Link: Sendable {
     package init(_ conditions: LinkConditions = .init(), seed: UInt64) {
         self.conditions = conditions
         generator = SplitMix64(seed: seed)
+        burstGenerator = SplitMix64(seed: ~seed)
     }
 
     /// When the next datagram arrives; nil while the link is empty.
@@ -50,7 +79,7 @@ package struct Link: Sendable {
     package mutating func send(_ datagram: ByteBuffer, at now: Instant) {
         counters.offered += 1
         // every draw is made for every datagram, so that one setting does not shift the draws of another
-        let lost = chance(conditions.loss)
+        let lost = chance(conditions.loss) || isLostInBurst(at: now)
         let doubled = chance(conditions.duplication)
         let late = chance(conditions.reordering)
         let flipped = chance(conditions.corruption)
@@ -102,6 +131,22 @@ package struct Link: Sendable {
         inFlight.insert((due, order, datagram), at: low)
     }
 
-    private mutating func unit() -> Double { Double(generator.next() >> 11) * 0x1p-53 }
+    private mutating func isLostInBurst(at now: Instant) -> Bool {
+        guard let bursts = conditions.bursts else { return false }
+        var changesAt = burstChangesAt ?? now + stay(bursts.spacing)
+        while changesAt <= now {
+            isInBurst.toggle()
+            changesAt += stay(isInBurst ? bursts.length : bursts.spacing)
+        }
+        burstChangesAt = changesAt
+        return isInBurst && Self.unit(&burstGenerator) < bursts.loss
+    }
+
+    private mutating func stay(_ average: Duration) -> Duration {
+        max(.microseconds(1), .nanoseconds(Int64(Double(average.inNanoseconds) * 2 * Self.unit(&burstGenerator))))
+    }
+
+    private static func unit(_ generator: inout SplitMix64) -> Double { Double(generator.next() >> 11) * 0x1p-53 }
+    private mutating func unit() -> Double { Self.unit(&generator) }
     private mutating func chance(_ probability: Double) -> Bool { unit() < probability }
 }

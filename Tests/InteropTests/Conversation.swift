@@ -1,4 +1,5 @@
 import NIOCore
+import NetworkSimulator
 import Testing
 import WebRTC
 import WebRTCNIO
@@ -16,23 +17,28 @@ struct Conversation: Sendable {
     let theirLimit: Int
     let theirSendLimit: Int
     private let channels: AsyncStream<DataChannel>
+    let relay: ImpairedRelay?
 
     /// Connects, runs `body`, and ends both sides whatever happened.
     static func with(
-        _ stack: PeerProcess.Stack, _ options: String..., offering: Side, maxMessageSize: Int? = nil, _ body: @Sendable (Conversation) async throws -> Void
+        _ stack: PeerProcess.Stack, _ options: String..., offering: Side, maxMessageSize: Int? = nil, path: LinkConditions? = nil,
+        _ body: @Sendable (Conversation) async throws -> Void
     ) async throws {
         let peer = options.isEmpty ? try await PeerProcess(stack) : try await PeerProcess(stack, options[0])
         do {
+            let relay = try await path.mapAsync { try await ImpairedRelay($0) }
             var configuration = PeerConnection.Configuration()
             if let maxMessageSize { configuration.maxMessageSize = maxMessageSize }
             let connection = try await PeerConnection(configuration: configuration)
             do {
-                try await body(Conversation(peer, connection, offering: offering, maxMessageSize: configuration.maxMessageSize))
+                try await body(Conversation(peer, connection, relay, offering: offering, maxMessageSize: configuration.maxMessageSize))
             } catch {
                 await connection.close()
+                await relay?.close()
                 throw error
             }
             try await bounded(20, "our connection's close") { await connection.close() }
+            await relay?.close()
         } catch {
             await peer.end()
             throw error
@@ -40,33 +46,35 @@ struct Conversation: Sendable {
         await peer.end()
     }
 
-    private init(_ peer: PeerProcess, _ connection: PeerConnection, offering: Side, maxMessageSize: Int) async throws {
+    private init(_ peer: PeerProcess, _ connection: PeerConnection, _ relay: ImpairedRelay?, offering: Side, maxMessageSize: Int) async throws {
+        @Sendable func ours(_ sdp: String) throws -> String { try relay?.rewrite(sdp, of: .one) ?? sdp }
+        @Sendable func theirs(_ sdp: String) throws -> String { try relay?.rewrite(sdp, of: .other) ?? sdp }
         let label = "interop"
         let (channels, found) = AsyncStream<DataChannel>.makeStream()
         Task {
             for await event in connection.events { if case .dataChannel(let channel) = event { found.yield(channel) } }
             found.finish()
         }
-        let theirs: String
+        let answer: String
         let channel: DataChannel
         switch offering {
         case .us:
             channel = try await connection.createDataChannel(label)
             try await connection.setLocalDescription(connection.createOffer())
             let offer = try await bounded(20, "our candidates") { try await connection.gatheringComplete() }
-            try await peer.setDescription(type: "offer", sdp: offer.sdp)
-            theirs = try await peer.waitForDescription().sdp
-            try await connection.setRemoteDescription(SessionDescription(kind: .answer, sdp: theirs))
-            try await Self.open(peer, connection, label)
+            try await peer.setDescription(type: "offer", sdp: ours(offer.sdp))
+            answer = try await theirs(peer.waitForDescription().sdp)
+            try await connection.setRemoteDescription(SessionDescription(kind: .answer, sdp: answer))
+            try await Self.open(peer, connection, theirs)
         case .them:
             try await peer.createChannel(label)
             try await peer.makeOffer()
-            theirs = try await peer.waitForDescription().sdp
-            try await connection.setRemoteDescription(SessionDescription(kind: .offer, sdp: theirs))
+            answer = try await theirs(peer.waitForDescription().sdp)
+            try await connection.setRemoteDescription(SessionDescription(kind: .offer, sdp: answer))
             try await connection.setLocalDescription(connection.createAnswer())
-            let answer = try await bounded(20, "our candidates") { try await connection.gatheringComplete() }
-            try await peer.setDescription(type: "answer", sdp: answer.sdp)
-            try await Self.open(peer, connection, label)
+            let ourAnswer = try await bounded(20, "our candidates") { try await connection.gatheringComplete() }
+            try await peer.setDescription(type: "answer", sdp: ours(ourAnswer.sdp))
+            try await Self.open(peer, connection, theirs)
             channel = try await bounded(30, "their channel") { try await Self.first(of: channels) }
             #expect(channel.label == label)
         }
@@ -77,20 +85,25 @@ struct Conversation: Sendable {
         self.channel = channel
         self.label = label
         self.channels = channels
+        self.relay = relay
         inbox = Inbox(channel)
         // RFC 8841 §6: without the attribute the limit is 64 KiB; zero means none.
-        let announced = theirs.split(whereSeparator: \.isNewline).first { $0.hasPrefix("a=max-message-size:") }.flatMap { Int($0.dropFirst(19)) } ?? 65_536
+        let announced = answer.split(whereSeparator: \.isNewline).first { $0.hasPrefix("a=max-message-size:") }.flatMap { Int($0.dropFirst(19)) } ?? 65_536
         theirLimit = announced == 0 ? 1 << 20 : announced
         theirSendLimit = min(limit ?? maxMessageSize, maxMessageSize)
     }
 
     /// Hands over candidates until both ends are connected.
-    private static func open(_ peer: PeerProcess, _ connection: PeerConnection, _ label: String) async throws {
+    private static func open(
+        _ peer: PeerProcess, _ connection: PeerConnection, _ rewrite: @escaping @Sendable (String) throws -> String
+    ) async throws {
         try await bounded(40, "the connection") {
             let relay = Task {
                 while !Task.isCancelled {
                     for (candidate, mid) in await peer.takeCandidates() {
-                        var candidate = try IceCandidate(sdp: candidate)
+                        let rewritten = try rewrite(candidate)
+                        if rewritten.isEmpty { continue }
+                        var candidate = try IceCandidate(sdp: rewritten)
                         candidate.sdpMid = mid
                         try await connection.addIceCandidate(candidate)
                     }
@@ -122,9 +135,9 @@ struct Conversation: Sendable {
     }
 
     /// Both directions at once, each up to what the receiving side accepts and the sending side can.
-    func exchangeLadders() async throws {
-        let down = TestMessage.ladder(upTo: theirLimit)
-        let up = TestMessage.ladder(upTo: theirSendLimit)
+    func exchangeLadders(upTo bound: Int = .max) async throws {
+        let down = TestMessage.ladder(upTo: min(theirLimit, bound))
+        let up = TestMessage.ladder(upTo: min(theirSendLimit, bound))
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { for message in down { try await channel.send(message.message) } }
             group.addTask {
@@ -166,6 +179,13 @@ actor Inbox {
         var iterator = iterator
         defer { self.iterator = iterator }
         return try await iterator.next(isolation: self)
+    }
+}
+
+extension Optional {
+    func mapAsync<Value>(_ change: (Wrapped) async throws -> Value) async throws -> Value? {
+        guard let self else { return nil }
+        return try await change(self)
     }
 }
 

@@ -4,8 +4,12 @@ import Testing
 /// A WebRTC stack that is not ours, in a process of its own, driven by JSON lines (Peers/README.md). Every wait has a bound.
 actor PeerProcess {
     enum Stack: String, CaseIterable, Sendable, CustomTestStringConvertible {
-        case aiortc, libdatachannel, chromium
+        case aiortc, libdatachannel, chromium, libwebrtc, pion
         var testDescription: String { rawValue }
+
+        /// Those that `make test` brings (EVERYFRAME_INTEROP=1), or with `make interop` (=all) those whose set-up takes longer, too.
+        static var wanted: [Stack] { wantsAll ? allCases : [.aiortc, .libdatachannel, .chromium] }
+        static var wantsAll: Bool { ProcessInfo.processInfo.environment["EVERYFRAME_INTEROP"] == "all" }
     }
 
     /// What the process said.
@@ -14,12 +18,21 @@ actor PeerProcess {
         case description(type: String, sdp: String)
         case candidate(String, mid: String)
         /// `limit`: the largest message the stack sends; nil where only our limit counts.
-        case open(label: String, limit: Int?)
+        case open(label: String, limit: Int?, ChannelFacts)
         case message(label: String, TestMessage.Digest)
         case closed(label: String)
         case state(String)
         case error(String)
         case ended
+    }
+
+    /// What the other end knows of a channel; nil where its interface does not tell.
+    struct ChannelFacts: Equatable, Sendable {
+        var ordered: Bool?
+        var maxRetransmits: Int?
+        var maxPacketLifeTime: Int?
+        var subprotocol: String?
+        var id: Int?
     }
 
     struct Failure: Error, CustomStringConvertible {
@@ -41,13 +54,20 @@ actor PeerProcess {
         return root.appendingPathComponent(".deps/peers/bin/python3")
     }
     /// `make test` sets EVERYFRAME_INTEROP=1 after `scripts/setup peers`; then a stack that is missing fails the tests.
-    static var isWanted: Bool { ProcessInfo.processInfo.environment["EVERYFRAME_INTEROP"] == "1" }
+    static var isWanted: Bool { ["1", "all"].contains(ProcessInfo.processInfo.environment["EVERYFRAME_INTEROP"]) }
 
     /// Starts the process and waits until it has loaded its stack.
     init(_ stack: Stack, _ options: String...) async throws {
         self.stack = stack
-        process.executableURL = Self.python
-        process.arguments = [Self.root.appendingPathComponent("Tests/InteropTests/Peers/\(stack.rawValue)_peer.py").path] + options
+        let more = Self.root.appendingPathComponent(".deps/interop")
+        if stack == .pion {
+            process.executableURL = more.appendingPathComponent("pion_peer")
+            process.arguments = options
+        } else {
+            process.executableURL = Self.python
+            process.arguments = [Self.root.appendingPathComponent("Tests/InteropTests/Peers/\(stack.rawValue)_peer.py").path] + options
+            process.environment = ProcessInfo.processInfo.environment.merging(["PYTHONPATH": more.appendingPathComponent("packages").path]) { $1 }
+        }
         process.standardInput = input
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
@@ -74,7 +94,9 @@ actor PeerProcess {
         try input.fileHandleForWriting.write(contentsOf: line)
     }
 
-    func createChannel(_ label: String) throws { try tell(["do": "channel", "label": label]) }
+    func createChannel(_ label: String, _ options: [String: any Sendable] = [:]) throws {
+        try tell(["do": "channel", "label": label].merging(options) { $1 })
+    }
     func makeOffer() throws { try tell(["do": "offer"]) }
     func setDescription(type: String, sdp: String) throws { try tell(["do": "description", "type": type, "sdp": sdp]) }
     func addCandidate(_ candidate: String, mid: String) throws { try tell(["do": "candidate", "candidate": candidate, "mid": mid]) }
@@ -87,7 +109,7 @@ actor PeerProcess {
     // MARK: Events
 
     /// The first event that matches, now or within `seconds`; others stay for later waits. An error that the peer reports ends every wait.
-    func wait(_ what: String, seconds: Double = 30, for matches: @Sendable (Event) -> Bool) async throws -> Event {
+    func wait(_ what: String, seconds: Double = 60, for matches: @Sendable (Event) -> Bool) async throws -> Event {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while true {
             if let index = backlog.firstIndex(where: matches) { return backlog.remove(at: index) }
@@ -109,10 +131,12 @@ actor PeerProcess {
     }
 
     /// The largest message the peer will send on the channel, once it is open.
-    func waitForOpen(_ label: String) async throws -> Int? {
-        let event = try await wait("the channel \(label) to open") { if case .open(label, _) = $0 { true } else { false } }
-        guard case .open(_, let limit) = event else { return nil }
-        return limit
+    func waitForOpen(_ label: String) async throws -> Int? { try await waitForFacts(of: label).limit }
+
+    func waitForFacts(of label: String) async throws -> (limit: Int?, facts: ChannelFacts) {
+        let event = try await wait("the channel \(label) to open") { if case .open(label, _, _) = $0 { true } else { false } }
+        guard case .open(_, let limit, let facts) = event else { throw Failure(description: "unreachable") }
+        return (limit, facts)
     }
 
     func waitForMessage(on label: String) async throws -> TestMessage.Digest {
@@ -188,7 +212,11 @@ actor PeerProcess {
         case "ready": return .ready(name: text("name"), version: text("version"))
         case "description": return .description(type: text("type"), sdp: text("sdp"))
         case "candidate": return .candidate(text("candidate"), mid: text("mid"))
-        case "open": return .open(label: text("label"), limit: object["limit"] as? Int)
+        case "open":
+            let facts = ChannelFacts(
+                ordered: object["ordered"] as? Bool, maxRetransmits: object["maxRetransmits"] as? Int, maxPacketLifeTime: object["maxPacketLifeTime"] as? Int,
+                subprotocol: object["protocol"] as? String, id: object["id"] as? Int)
+            return .open(label: text("label"), limit: object["limit"] as? Int, facts)
         case "message":
             let digest = TestMessage.Digest(isText: text("kind") == "text", size: object["size"] as? Int ?? -1, crc: object["crc"] as? UInt32 ?? 0)
             return .message(label: text("label"), digest)

@@ -44,7 +44,9 @@ struct TestMessage: Sendable, CustomTestStringConvertible {
 
     /// Text and binary of every size up to `limit` at which something changes: empty, one byte, one packet more or less, and the limit itself.
     static func ladder(upTo limit: Int) -> [TestMessage] {
-        let sizes = [0, 1, 2, 5, 6, 1023, 1024, 1119, 1120, 1121, 1200, 4096, 16_384, 65_535, 65_536, 65_537, 262_143, 262_144, limit - 1, limit]
+        let sizes = [
+            0, 1, 2, 5, 6, 1023, 1024, 1119, 1120, 1121, 1199, 1200, 1201, 4096, 16_384, 65_535, 65_536, 65_537, 262_143, 262_144, 1 << 20, limit - 1, limit,
+        ]
         return Set(sizes.filter { (0...limit).contains($0) }).sorted().enumerated().flatMap { index, size in
             [TestMessage(isText: false, size: size, seed: index), TestMessage(isText: true, size: size, seed: index)]
         }

@@ -5,91 +5,8 @@ import Wire
 
 @testable import SCTP
 
-/// What a network does, with a name that shows in the report.
-struct Weather: Sendable, CustomTestStringConvertible {
-    var name: String
-    var conditions: LinkConditions
-    var testDescription: String { name }
-
-    init(_ name: String, _ change: (inout LinkConditions) -> Void = { _ in }) {
-        self.name = name
-        var conditions = LinkConditions()
-        change(&conditions)
-        self.conditions = conditions
-    }
-
-    static let all: [Weather] = [
-        Weather("clean"),
-        Weather("loss 1 %") { $0.loss = 0.01 },
-        Weather("loss 5 %") { $0.loss = 0.05 },
-        Weather("loss 20 %") { $0.loss = 0.2 },
-        Weather("reordering") { $0.reordering = 0.1 },
-        Weather("jitter") { $0.jitter = .milliseconds(8) },
-        Weather("duplication") { $0.duplication = 0.2 },
-        Weather("corruption") { $0.corruption = 0.05 },
-        Weather("1280-byte path") { $0.maximumDatagram = 1280 - 48 - 37 },
-        Weather("everything") {
-            $0.loss = 0.05
-            $0.reordering = 0.05
-            $0.duplication = 0.05
-            $0.corruption = 0.02
-            $0.jitter = .milliseconds(3)
-        },
-        Weather("2 Mbit/s, short queue") {
-            $0.rate = 2e6
-            $0.queueLimit = 20_000
-        },
-    ]
-}
-
-/// What the ends offer.
-enum Offer: String, Sendable, CaseIterable, CustomTestStringConvertible {
-    case everything, noInterleaving, nothing
-    var testDescription: String { rawValue }
-    /// Corruption needs a checksum: DTLS would catch it in the field.
-    func configuration(needsChecksum: Bool) -> Configuration {
-        var result = Configuration()
-        result.offerInterleaving = self == .everything
-        result.offerZeroChecksum = self != .nothing && !needsChecksum
-        return result
-    }
-}
-
-@Suite("Impaired networks: every byte once, in order")
+@Suite("One trouble at a time")
 struct ImpairedTests {
-    @Test("RFC 9260 §6: reliable ordered transfer both ways", arguments: Weather.all, Offer.allCases)
-    func reliable(weather: Weather, offer: Offer) throws {
-        for seed: UInt64 in offer == .everything ? [11, 12] : [13] {
-            let configuration = offer.configuration(needsChecksum: weather.conditions.corruption > 0)
-            let pair = Pair(seed: seed, conditions: weather.conditions, a: configuration, z: configuration)
-            let one = try pair.a.engine.open(ChannelParameters(label: "one"), at: pair.now)
-            let two = try pair.z.engine.open(ChannelParameters(label: "two", ordered: false), at: pair.now)
-            let sizes = [10, 30_000, 1, 0, 150_000, 1128, 1132, 5000, 70_000]
-            for (index, size) in sizes.enumerated() {
-                try pair.a.engine.send(pattern(size, index), isText: false, on: one, at: pair.now)
-                try pair.z.engine.send(pattern(size, 100 + index), isText: true, on: two, at: pair.now)
-            }
-            pair.run(for: .seconds(120)) { $0.z.messages.first?.value.count == sizes.count && $0.a.messages.first?.value.count == sizes.count }
-            #expect(pair.a.failure == nil, "seed \(seed)")
-            #expect(pair.z.failure == nil, "seed \(seed)")
-            let ordered = pair.z.messages.first?.value.map(\.0) ?? []
-            #expect(ordered == sizes.indices.map { pattern(sizes[$0], $0) }, "seed \(seed)")
-            let unordered = pair.a.messages.first?.value.map(\.0) ?? []
-            #expect(unordered.count == sizes.count, "seed \(seed)")
-            for index in sizes.indices { #expect(unordered.contains(pattern(sizes[index], 100 + index)), "seed \(seed)") }
-            // everything is acknowledged and nothing more happens but heartbeats
-            pair.run(for: .seconds(5))
-            #expect(pair.a.engine.unacknowledgedAmount(of: one) == 0, "seed \(seed)")
-            #expect(pair.a.engine.statistics.bytesInFlight == 0, "seed \(seed)")
-            #expect(pair.z.engine.statistics.bytesHeld == 0, "seed \(seed)")
-            // ends, both sides know
-            pair.a.engine.shutdown(at: pair.now)
-            pair.run(for: .seconds(60)) { $0.a.isDisconnected && $0.z.isDisconnected }
-            #expect(pair.a.isDisconnected || pair.a.failure != nil, "seed \(seed)")
-            #expect(pair.z.isDisconnected || pair.z.failure != nil, "seed \(seed)")
-        }
-    }
-
     @Test("RFC 8985 §7: the last packets of a message are lost and repaired without a retransmission time-out", arguments: 0..<5)
     func tailLoss(seed: Int) throws {
         var configuration = Configuration()
@@ -178,6 +95,38 @@ struct ImpairedTests {
         pair.run(for: .seconds(120)) { !$0.z.messages.isEmpty }
         #expect(pair.z.messages.first?.value.first?.0 == pattern(4 << 20, 3))
         #expect(pair.z.mostHeld <= 4 << 20 + 1 << 20)
+    }
+
+    @Test("a network that is away for three seconds", arguments: 0..<5)
+    func outage(seed: Int) throws {
+        let pair = Pair(seed: UInt64(seed))
+        let channel = try pair.a.engine.open(ChannelParameters(label: "frames"), at: pair.now)
+        pair.connect()
+        for number in 0..<50 { try pair.a.engine.send(pattern(20_000, number), isText: false, on: channel, at: pair.now) }
+        pair.run(for: .milliseconds(35))
+        pair.setConditions { $0.isDown = true }
+        pair.run(for: .seconds(3))
+        pair.setConditions { $0.isDown = false }
+        let start = pair.now
+        pair.run(for: .seconds(15)) { $0.z.messageCount == 50 }
+        #expect(pair.z.messages.first?.value.map(\.0) == (0..<50).map { pattern(20_000, $0) })
+        // the back-off is four seconds at most by then
+        #expect(pair.now - start < .seconds(6))
+    }
+
+    @Test("RFC 8841 §6.1: a message beyond the peer's limit throws before a byte goes out")
+    func tooLarge() throws {
+        var configuration = Configuration()
+        configuration.remoteMaximumMessageSize = 1000
+        let pair = Pair(seed: 1, a: configuration)
+        let channel = try pair.a.engine.open(ChannelParameters(label: "small"), at: pair.now)
+        pair.connect()
+        pair.run { !$0.z.incoming.isEmpty }
+        #expect(throws: SendError.messageTooLarge(limit: 1000)) { try pair.a.engine.send(pattern(1001, 1), isText: false, on: channel, at: pair.now) }
+        #expect(pair.a.engine.bufferedAmount(of: channel) == 0)
+        try pair.a.engine.send(pattern(1000, 1), isText: false, on: channel, at: pair.now)
+        pair.run(for: .seconds(10)) { $0.z.messageCount == 1 }
+        #expect(pair.z.messages.first?.value.map(\.0) == [pattern(1000, 1)])
     }
 
     @Test("RFC 9260 §6.2: the window grows with what the application takes, and stays at its start where it takes nothing", arguments: [true, false])

@@ -192,6 +192,23 @@ import Wire
         #expect(pair.left.engine.deadline == nil)
     }
 
+    @Test("a message that came in one receive burst with the peer's close_notify is delivered")
+    func lastBurst() throws {
+        let (pair, channel) = try connected(seed: 52)
+        let isQuiet = pair.run(for: .seconds(5))
+        #expect(!isQuiet)
+        try pair.left.engine.send(payload(900, seed: 1), isText: false, on: channel, at: pair.now)
+        pair.pump()
+        var batch = DatagramBatch()
+        pair.left.engine.close(at: pair.now, into: &batch)
+        for index in 0..<batch.count {
+            if let packet = batch.packets.packet(index) { pair.toRight.send(ByteBuffer(bytes: packet.readableBytesView), at: pair.now) }
+        }
+        let hasEnded = pair.run(for: .seconds(1)) { $0.right.engine.failure != nil }
+        #expect(hasEnded)
+        #expect(pair.right.messages.map(\.bytes) == [payload(900, seed: 1)])
+    }
+
     @Test("RFC 7675: a peer that vanishes is noticed within 40 s")
     func vanishing() throws {
         let (pair, _) = try connected(seed: 61)

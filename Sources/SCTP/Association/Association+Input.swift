@@ -188,14 +188,14 @@ extension Association {
             return false
         case .next, .outOfOrder:
             let use = reassembly.windowUse + deliveredCharge
-            if use + length <= windowTuner.limit { return true }
+            if use + length <= configuration.receiveWindow { return true }
             return mayExceedWindow(arrival, use, length)
         }
     }
 
     /// RFC 9260 §6.2: data beyond the window is dropped, unless only it brings back the room that unfinished messages take.
     private mutating func mayExceedWindow(_ arrival: TSNTracker.Arrival, _ use: Int, _ length: Int) -> Bool {
-        let limit = 2 * windowTuner.limit
+        let limit = 2 * configuration.receiveWindow
         if arrival == .next, deliveredCharge == 0 {
             if use <= limit { return true }
             abort(ErrorCause(code: ErrorCause.outOfResource), reporting: .outOfMemory)

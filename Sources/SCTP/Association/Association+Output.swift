@@ -31,6 +31,8 @@ extension Association {
             writeSack(&writer, &batch, at: now)
             writeForwardTSN(&writer, &batch, at: now)
             if state.maySendData { writeData(&writer, &batch, at: now) }
+            // the last message of a closing stream may just have expired
+            if mayAskForReset { wakeAt = now }
             writeProbe(&writer, &batch, at: now)
         }
         writer.close(&batch)
@@ -97,7 +99,7 @@ extension Association {
         guard state.maySendData, sendQueue.hasUnsent || !inFlight.lost.isEmpty, peerWindow > inFlight.payloadBytes || inFlight.sent.isEmpty else {
             return false
         }
-        if allowance > 0 { return true }
+        if allowance > 0 || inFlight.bytes == 0 { return true }
         guard inFlight.bytes < congestion.window else { return false }
         return congestion.pacingRate.map { pacer.due(pace(of: $0)) <= now } ?? true
     }
@@ -113,7 +115,9 @@ extension Association {
         let header = DataChunk.headerSize(interleaved: interleaved)
         let window = congestion.window
         let pace = congestion.pacingRate.map { self.pace(of: $0) }
-        let budget = pace.map { pacer.allowance($0, at: now) } ?? .max
+        var budget = pace.map { pacer.allowance($0, at: now) } ?? .max
+        // with nothing under way no answer comes that would set a pace right which is far too slow
+        if inFlight.bytes == 0 { budget = max(budget, search.base) }
         var spent = 0
         let limit = configuration.maximumBytesPerPoll
         let longest = longestFragment

@@ -38,6 +38,11 @@ extension Association {
     mutating func receiveAbort(cause: UInt16) {
         guard state != .closed else { return }
         control.removeAll()
+        // everything is acknowledged both ways: the peer is gone, its SHUTDOWN COMPLETE was lost, and §8.4 made it answer like that to something late
+        guard state != .shutdownAckSent else {
+            end()
+            return events.append(.disconnected)
+        }
         fail(.abortedByPeer(cause: cause))
     }
 

@@ -38,6 +38,11 @@ extension Association {
         wakeAt = now
     }
 
+    /// Whether a request may be sent now.
+    var mayAskForReset: Bool { state == .established && reset.open == nil && reset.wanted.contains { isDrained($0) } }
+
+    private func isDrained(_ stream: UInt16) -> Bool { (sendQueue.stream(stream)?.unacknowledgedMessages ?? 0) == 0 }
+
     /// Called whenever packets are written: sends a request as soon as one may be sent.
     mutating func progressReset(at now: Instant) {
         reset.admitted = 0
@@ -45,7 +50,7 @@ extension Association {
         var streams: [UInt16] = []
         // as many as fit in one packet
         let most = (configuration.basePacketSize - 64) / 2
-        for stream in reset.wanted where streams.count < most && (sendQueue.stream(stream)?.unacknowledgedMessages ?? 0) == 0 { streams.append(stream) }
+        for stream in reset.wanted where streams.count < most && isDrained(stream) { streams.append(stream) }
         guard !streams.isEmpty else { return }
         streams.sort()
         reset.wanted.subtract(streams)

@@ -38,6 +38,8 @@ struct Lane {
     var waiting = WaitingMessages()
     /// The place of the message that is delivered next; its low bits are its number.
     var turn: UInt64 = 0
+    /// The last unordered message that the peer gave up.
+    var lastGivenUp: UInt32?
     /// The last position of the last run.
     private(set) var tail: UInt64?
     /// The size of the last whole message: the next one's buffer starts with it.

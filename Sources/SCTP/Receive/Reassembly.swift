@@ -85,6 +85,7 @@ struct Reassembly {
             try complete(chunk.message, ppid: chunk.ppid, buffer, isUnordered: chunk.isUnordered, index: index, ready: &ready)
             return
         }
+        if isGivenUp(chunk, index: index) { return }
         var whole: Run?
         var change = Change()
         let mayReserve = pieces < Self.reservations
@@ -162,6 +163,7 @@ struct Reassembly {
         // a stream never heard of needs its place too: its next message has the number behind the skip
         let index = findStream(skip.stream)
         if skip.isUnordered {
+            streams[index].unordered.lastGivenUp = skip.message
             drop(index, unordered: true) { skip.message &- $0.message < 1 << 31 }
             return
         }
@@ -173,6 +175,14 @@ struct Reassembly {
         while let first = streams[index].ordered.waiting.first, first.turn <= base + UInt64(last) { deliverFirst(index, ready: &ready) }
         streams[index].ordered.turn = base + UInt64(last) + 1
         _ = drain(index, ready: &ready)
+    }
+
+    /// With I-DATA the TSNs of a message are scattered among those of others, so its last fragments may come behind the word that it was given up. Nothing
+    /// would ever take them away again.
+    private func isGivenUp(_ chunk: DataChunk, index: Int) -> Bool {
+        guard interleaved else { return false }
+        guard chunk.isUnordered else { return !isDue(distance(chunk.message, from: streams[index].ordered.turn)) }
+        return streams[index].unordered.lastGivenUp.map { $0 &- chunk.message < 1 << 31 } ?? false
     }
 
     /// RFC 3758 §3.6: unfinished unordered messages whose TSNs were given up. FORWARD-TSN does not name their streams.
@@ -190,6 +200,7 @@ struct Reassembly {
         }
         streams[index].ordered.waiting = WaitingMessages()
         streams[index].ordered.turn = 0
+        streams[index].unordered.lastGivenUp = nil
     }
 
     /// Nothing is left of any stream, so that asking again costs nothing.

@@ -3,8 +3,9 @@ import Wire
 /// How much the peer may have under way to us: the window grows with what the application takes in a round trip, up to the configured bound.
 ///
 /// Twice that much carries a sender at full rate through a round trip of retransmission, and as much again as it grew since the last round trip lets a
-/// slow start double. So an application that takes nothing never holds more than the window of the start, and one behind a long fat path gets all
-/// that it uses. A window never shrinks: what was granted stays granted (RFC 9260 §6.2 C).
+/// slow start double. So an application that takes nothing holds no more than the window of the start, and one behind a long fat path gets all that
+/// it uses. This is what the peer is told; what is refused is still measured by the bound. A window never shrinks: what was granted stays granted
+/// (RFC 9260 §6.2 C).
 struct WindowTuner {
     /// Before anything was taken.
     static let start = 512 << 10

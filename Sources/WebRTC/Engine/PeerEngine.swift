@@ -352,7 +352,10 @@ extension PeerEngine {
         case .connected:
             dtlsConnected = true
             channels.connect(at: now)
-        case .closed: end(.closedByPeer)
+        case .closed:
+            // the same receive burst may have brought the last messages, too
+            while pollChannels(at: now) {}
+            end(.closedByPeer)
         case .failed(.fingerprintMismatch): end(.fingerprintMismatch)
         case .failed(let error): end(.dtls("\(error)"))
         }

@@ -110,6 +110,7 @@ until_true 20 bash -c 'exec 3<> /dev/tcp/10.91.2.1/5349'
 (exec nsenter -t "$server" -n "$program" serve --host 10.91.2.2 --port 9001 --model synthetic:2ms --relay-server "$(url 10.91.2.1),$account" > serve.log 2>&1) &
 pids+=("$!")
 until_true 30 grep -q 'Listening on' serve.log
+until_true 20 bash -c 'exec 3<> /dev/tcp/10.91.1.1/9001'
 code=0
 on "$client" timeout 90 "$program" stream "$video" --server http://10.91.1.1:9001 --relay-only --ice-server "$(url 10.91.1.1),$account" \
     --summary "$summary" --quiet || code=$?

@@ -25,9 +25,14 @@ async def main():
 
         channel.on("message", on_message)
         channel.on("close", lambda: emit("closed", label=label))
-        channel.on("open", lambda: emit("open", label=label, limit=None))
+        def on_open():
+            emit(
+                "open", label=label, limit=None, ordered=channel.ordered, maxRetransmits=channel.maxRetransmits,
+                maxPacketLifeTime=channel.maxPacketLifeTime, protocol=channel.protocol, id=channel.id)
+
+        channel.on("open", on_open)
         if channel.readyState == "open":
-            emit("open", label=label, limit=None)
+            on_open()
 
     connection.on("datachannel", attach)
     connection.on("connectionstatechange", lambda: emit("state", state=connection.connectionState))
@@ -35,7 +40,8 @@ async def main():
     async def run(command):
         match command["do"]:
             case "channel":
-                attach(connection.createDataChannel(command["label"]))
+                options = {key: command[key] for key in ("ordered", "maxRetransmits", "maxPacketLifeTime", "protocol", "id") if key in command}
+                attach(connection.createDataChannel(command["label"], negotiated="id" in options, **options))
             case "offer":
                 await connection.setLocalDescription(await connection.createOffer())
                 emit("description", type="offer", sdp=connection.localDescription.sdp)

@@ -32,7 +32,10 @@ function attach(channel) {
   };
   let isOpen = false;
   const opened = () => {
-    if (!isOpen) out('open', {label: channel.label, limit: connection.sctp.maxMessageSize});
+    if (!isOpen) {
+      const {label, ordered, maxRetransmits, maxPacketLifeTime, protocol, id} = channel;
+      out('open', {label, limit: connection.sctp.maxMessageSize, ordered, maxRetransmits, maxPacketLifeTime, protocol, id});
+    }
     isOpen = true;
   };
   channel.onopen = opened;
@@ -47,7 +50,10 @@ connection.onicecandidate = event => {
 };
 
 const actions = {
-  channel: command => attach(connection.createDataChannel(command.label)),
+  channel: command => {
+    const {ordered, maxRetransmits, maxPacketLifeTime, protocol, id} = command;
+    attach(connection.createDataChannel(command.label, {ordered, maxRetransmits, maxPacketLifeTime, protocol, id, negotiated: id !== undefined}));
+  },
   offer: async () => {
     await connection.setLocalDescription();
     out('description', {type: 'offer', sdp: connection.localDescription.sdp});
