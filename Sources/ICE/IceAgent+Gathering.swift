@@ -140,7 +140,8 @@ extension IceAgent {
         guard !localCandidates.contains(where: { $0.transportAddress == base.hostAddress }) else { return }
         announce(
             IceCandidate(
-                foundation: foundation(base.kind, base: base.address.ip, server: base.relay?.server.ip), priority: base.priority, address: .ip(base.hostAddress),
+                foundation: foundation(base.kind, base: base.address.ip, server: base.relay?.server.ip), priority: base.priority,
+                address: .ip(base.hostAddress),
                 kind: base.kind, relatedAddress: base.relay?.mapped, usernameFragment: session.local.ufrag))
     }
 

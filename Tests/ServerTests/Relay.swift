@@ -28,7 +28,8 @@ final class Relay: Sendable {
                     guard gate.isOpen else { return channel.close() }
                     return ClientBootstrap(group: channel.eventLoop).connect(host: "127.0.0.1", port: httpPort).flatMap { upstream in
                         channel.eventLoop.makeCompletedFuture {
-                            try channel.pipeline.syncOperations.addHandler(Splice(to: upstream, gate: gate, rewrite: (from: "a=candidate:", to: "a=unheardof:")))
+                            try channel.pipeline.syncOperations.addHandler(
+                                Splice(to: upstream, gate: gate, rewrite: (from: "a=candidate:", to: "a=unheardof:")))
                             try upstream.pipeline.syncOperations.addHandler(
                                 Splice(to: channel, gate: gate, rewrite: (from: " \(udpPort) typ", to: " \(relay.port) typ")))
                         }
