@@ -138,6 +138,30 @@ struct AssociationTests {
         #expect(z.connections == 1)
     }
 
+    @Test("RFC 9653: a peer that does not offer zero checksums is not answered with the parameter, nor is it in the third INIT: some cannot read it")
+    func zeroChecksumParameter() throws {
+        func offers(_ packet: ByteBuffer?) throws -> Bool {
+            let body = ByteBuffer(bytes: try #require(packet.flatMap { chunks($0).first?.body }))
+            return try InitChunk(parsing: body.readableBytesSpan).zeroChecksumMethod != nil
+        }
+        let z = Solo(seed: 2)
+        for isOffered in [true, false] {
+            var configuration = Configuration()
+            configuration.offerZeroChecksum = isOffered
+            let a = Solo(seed: 1, configuration)
+            a.association.connect(at: a.now)
+            #expect(try offers(z.give(a.poll()).first) == isOffered)
+        }
+        let a = Solo(seed: 1)
+        a.association.connect(at: a.now)
+        for attempt in 0..<4 {
+            #expect(try offers(a.poll().first) == (attempt < 2))
+            let deadline = a.association.deadline
+            a.now = try #require(deadline)
+            a.association.handleTimeout(at: a.now)
+        }
+    }
+
     @Test("RFC 9260 §5.1.5, §5.2.6: forged, foreign and stale cookies open nothing")
     func cookies() {
         let a = Solo(seed: 1)

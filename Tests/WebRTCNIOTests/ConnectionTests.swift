@@ -72,7 +72,8 @@ import Wire
         #expect(try await received.value == Array(repeating: .binary(message), count: 4))
         let datagrams = await pair.answerer.getStats().transport.packetsReceived
         #expect(datagrams >= 4 << 20 / limit)
-        #expect(datagrams < 2 * (4 << 20) / limit + 200)
+        // those before the path was measured are small
+        #expect(datagrams < 2 * (4 << 20) / limit + 1500)
         await pair.close()
     }
 

@@ -18,7 +18,10 @@ extension Association {
 
     private mutating func sendInit(at now: Instant) {
         var buffer = ByteBuffer()
-        announcement(tag: localTag, initialTSN: localInitialTSN).write(as: ChunkType.initiation, into: &buffer)
+        var announcement = announcement(tag: localTag, initialTSN: localInitialTSN)
+        // whoever leaves two unanswered may not be able to read it (see `receiveInit`)
+        if handshakeAttempts >= 2 { announcement.zeroChecksumMethod = nil }
+        announcement.write(as: ChunkType.initiation, into: &buffer)
         enqueueControl(ControlChunk(buffer, .alone(tag: 0)))
         handshakeSentAt = now
         timers[.handshake] = now + roundTrip.timeout
@@ -97,6 +100,8 @@ extension Association {
         var sealed = cookie.encoded
         sealed.writeBytes(cookieAuthenticator(cookie.encoded))
         var answer = announcement(tag: tag, initialTSN: initialTSN)
+        // pion before 2024 cannot read an INIT, or its ACK, that has this parameter, though RFC 9260 §3.2.1 says to skip it; it is of no use to such a peer
+        if chunk.zeroChecksumMethod == nil { answer.zeroChecksumMethod = nil }
         answer.stateCookie = sealed
         answer.unrecognized = chunk.unrecognized
         var buffer = ByteBuffer()
