@@ -137,7 +137,7 @@ extension IceAgent {
     /// RFC 8445 §5.1.1.1 and §5.1.1.2: the candidate that a base is itself.
     private mutating func announceBase(_ base: LocalBase) {
         // several own addresses may be one to the outside
-        guard !localCandidates.contains(where: { $0.transportAddress == base.hostAddress }) else { return }
+        guard !hasCandidate(at: base.hostAddress) else { return }
         announce(
             IceCandidate(
                 foundation: foundation(base.kind, base: base.address.ip, server: base.relay?.server.ip), priority: base.priority,
@@ -147,7 +147,7 @@ extension IceAgent {
 
     private mutating func announceReflexive(_ mapped: TransportAddress, base: LocalBase, server: TransportAddress) {
         // RFC 8445 §5.1.3: a candidate with the same address and base is redundant
-        guard mapped.ip.isIPv6 == base.address.ip.isIPv6, !localCandidates.contains(where: { $0.transportAddress == mapped }),
+        guard mapped.ip.isIPv6 == base.address.ip.isIPv6, !hasCandidate(at: mapped),
             localCandidates.count < 2 * configuration.maximumLocalAddresses
         else { return }
         announce(
@@ -156,6 +156,10 @@ extension IceAgent {
                 priority: candidatePriority(.serverReflexive, localPreference: base.localPreference), address: .ip(mapped), kind: .serverReflexive,
                 relatedAddress: base.address, usernameFragment: session.local.ufrag))
     }
+
+    // not inlined: the optimizer of Swift 6.3.1 fails on it (CopyPropagation, "ownership error")
+    @inline(never)
+    private func hasCandidate(at address: TransportAddress) -> Bool { localCandidates.contains { $0.transportAddress == address } }
 
     private mutating func announce(_ candidate: IceCandidate) {
         localCandidates.append(candidate)
